@@ -58,6 +58,9 @@ HISTORY = Path("training/history.csv")
 CHECKPOINT = Path("training/checkpoint.safetensors")
 """Written by train: the state from which a killed training resumes; not an output, removed when the stage ends."""
 
+SEEDS = Path("training/seeds")
+"""Written by seeds: `SEED.onnx` for each further seed of the recipe, graphs as the package has one."""
+
 PREDICTIONS = Path("reports/predictions.parquet")
 """Written by evaluate: `target`, `prediction` and `baseline`, one row per test row in their order.
 
@@ -126,7 +129,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
 def remove_temporary_files() -> None:
     """Remove the temporary files of killed stages beside their outputs; call it only while no stage runs."""
     parts = [part_path(name) for name in ("train", "validation", "test")]
-    training_files = [BASELINE, WEIGHTS, HISTORY, CHECKPOINT]
+    training_files = [BASELINE, WEIGHTS, HISTORY, CHECKPOINT, SEEDS]
     reports = [DATA_REPORT, PREDICTIONS, METRICS, PLOTS]
     for path in (RAW, SOURCE_ROWS, TRANSFORM, FEATURES_REPORT, TEST_ROWS, *parts, *training_files, *reports, PACKAGE):
         for leftover in path.parent.glob(f".{path.name}.*"):

@@ -1,8 +1,10 @@
-"""Commands for the stages that DVC runs: ingest, validate, features, train, baseline, evaluate, package."""
+"""Commands for the stages that DVC runs: ingest, validate, features, train, seeds, baseline, evaluate, package."""
 
 import functools
+import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -115,6 +117,28 @@ def baseline() -> None:
     from merit.evaluation.baseline import run_baseline as run
 
     click.echo(f"{artifacts.BASELINE}: predictions of {run(lock.read_lock()):,} test rows")
+
+
+@main.command()
+@functools.partial(_wrap_stage, lock_folder=workspace_lock.lock_seeds_stage)
+def seeds() -> None:
+    """Train the recipe with other seeds, to measure how much a seed alone moves a metric (evaluate.seeds)."""
+    project_lock = _read_verified_lock()
+    with artifacts.write_atomically(artifacts.SEEDS) as folder:
+        folder.mkdir()
+        if project_lock.evaluate.seeds > 1:
+            _train_seeds(project_lock, folder)
+    click.echo(f"{artifacts.SEEDS}/: {project_lock.evaluate.seeds - 1} further seeds of the recipe")
+
+
+def _train_seeds(project_lock: "Lock", folder: Path) -> None:
+    from merit.packaging.seeds import export_seed
+    from merit.training.seeds import list_seeds, train_seed
+
+    for seed in list_seeds(project_lock):
+        with tempfile.TemporaryDirectory(dir=folder.parent) as training_folder:
+            train_seed(project_lock, seed, Path(training_folder))
+            export_seed(project_lock, Path(training_folder) / artifacts.WEIGHTS.name, folder / f"{seed}.onnx")
 
 
 @main.command()

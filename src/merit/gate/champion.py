@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +77,20 @@ class Champion:
             path = Path(folder) / artifacts.RAW.name
             _fetch_output(self.commit, artifacts.RAW, path)
             yield path
+
+    @contextmanager
+    def fetch_seeds(self) -> Iterator[list[Path]]:
+        """Fetch the graphs of the champion's other seeds into a temporary folder, and yield their paths.
+
+        There are none if the commit has no stage `seeds`, or neither DVC's cache nor a remote has its output.
+        """
+        name = artifacts.SEEDS.as_posix()
+        with tempfile.TemporaryDirectory(prefix="merit-champion-seeds-") as temporary_folder:
+            folder = Path(temporary_folder) / artifacts.SEEDS.name
+            if name in self.output_hashes:
+                with suppress(MeritError):
+                    dvc.copy_output(self.commit, artifacts.SEEDS, folder)
+            yield sorted(folder.glob("*.onnx"))
 
     @contextmanager
     def fetch_package(self) -> Iterator["Package"]:

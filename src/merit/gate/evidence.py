@@ -1,14 +1,17 @@
 """Collects the input of the checks: predictions of candidate, champion and baseline on the same raw test rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from merit import artifacts
 from merit.config.schema import Lock
 from merit.config.tasks import HIGHER_IS_BETTER, METRICS
 from merit.errors import MeritError
@@ -26,7 +29,7 @@ from merit.metrics import (
     estimate_intervals,
     prepare_metrics,
 )
-from merit.scoring.package import Package, extract_columns
+from merit.scoring.package import OnnxGraph, Package, extract_columns
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,20 @@ class ChampionComparison:
 
     Attributes:
         predictions: the champion's predictions; None if there is no champion or it can't be compared.
+        seeds: the predictions of the champion's recipe with other seeds.
         problem: why the champion can't be compared; empty if it can, or if no comparison is needed.
         metrics: the champion's metrics by name.
-        difference: candidate minus champion by metric, paired over the same resamples of the same rows.
+        difference: candidate minus champion by metric, means over the seeds of each, paired over the same resamples of
+            the same rows; each bound holds with the gate's confidence.
+        packaged: the packaged candidate alone minus the champion's mean over its seeds, by metric.
     """
 
     predictions: NDArray[Any] | None = None
+    seeds: Sequence[NDArray[Any]] = ()
     problem: str = ""
     metrics: dict[str, Estimate] = field(default_factory=dict)
     difference: dict[str, Estimate] = field(default_factory=dict)
+    packaged: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,13 +130,34 @@ class Evidence:
         try:
             with self.champion.fetch_package() as package:
                 predictions = self._predict_champion(package)
+            with self.champion.fetch_seeds() as graphs:
+                seeds = self._predict_seeds(graphs)
         except MeritError as error:
             return ChampionComparison(problem=str(error))
         gate, champion_scored = self.lock.gate, self.pair_with_target(predictions)
         rules = [rule.metric for rule in gate.champion]
         names = [name for name in champion_scored.metric_names if name not in self.own_metrics or name in rules]
         metrics = estimate_intervals(champion_scored, self.build_resampling(self.lock.evaluate.resamples))
-        return ChampionComparison(predictions, "", metrics, self.compare_metrics(predictions, names))
+        rivals = [predictions, *seeds]
+        difference = self.compare_seeds(rivals, names)
+        packaged = self._compare_packaged(rivals, names)
+        return ChampionComparison(predictions, seeds, "", metrics, difference, packaged)
+
+    @cached_property
+    def seeds(self) -> list[NDArray[Any]]:
+        """The predictions of the candidate's recipe with other seeds, as the stage `seeds` trained it."""
+        return self._predict_seeds(sorted(artifacts.SEEDS.glob("*.onnx")))
+
+    def _predict_seeds(self, paths: Sequence[Path]) -> list[NDArray[Any]]:
+        graphs = [OnnxGraph(path) for path in paths]
+        with ThreadPoolExecutor() as pool:  # ONNX Runtime doesn't hold the interpreter's lock
+            outputs = list(pool.map(lambda graph: graph.run(extract_columns(self.rows, graph.inputs))[0], graphs))
+        return [np.asarray(each, dtype=np.float32) for each in outputs]
+
+    def _compare_packaged(self, rivals: Sequence[NDArray[Any]], names: Sequence[str]) -> dict[str, float]:
+        candidate = self.pair_with_target(self.candidate).compute_point()
+        points = [self.pair_with_target(each).compute_point() for each in rivals]
+        return {name: candidate[name] - float(np.mean([point[name] for point in points])) for name in names}
 
     @cached_property
     def slices(self) -> list[Slice]:
@@ -182,20 +211,34 @@ class Evidence:
         """Return predictions of the test rows together with the true target."""
         return prepare_metrics(self.lock.data.target.task, self.target, predictions, self.own_metrics)
 
-    def compare_metrics(
-        self, rival: NDArray[Any], names: list[str], candidate: NDArray[Any] | None = None, resamples: int | None = None
-    ) -> dict[str, Estimate]:
-        """Return the candidate's metrics minus a rival's, paired on the same resamples.
+    def compare_seeds(self, rivals: Sequence[NDArray[Any]], names: Sequence[str]) -> dict[str, Estimate]:
+        """Return the mean of the candidate's metrics over its seeds minus a rival's, paired on the same resamples.
 
         Args:
-            rival: the rival's predictions of the test rows.
+            rivals: the predictions of the rival with each of its seeds.
             names: the names of the metrics.
-            candidate: the predictions to compare; None for the candidate's own.
-            resamples: the number of resamples; None for gate.resamples.
         """
-        candidate_scored = self.pair_with_target(self.candidate if candidate is None else candidate)
-        resampling = self.build_resampling(resamples or self.lock.gate.resamples)
-        return compare_models([candidate_scored], [self.pair_with_target(rival)], names, resampling)
+        candidates, others = (
+            [self.pair_with_target(each) for each in side] for side in ([self.candidate, *self.seeds], rivals)
+        )
+        resampling = self.build_resampling(self.lock.gate.resamples, self._bound_confidence)
+        return compare_models(candidates, others, names, resampling)
+
+    def compare_perturbed(self, predictions: NDArray[Any], name: str) -> Estimate:
+        """Return a metric of the candidate on perturbed rows minus the one on the rows as they are.
+
+        Args:
+            predictions: the candidate's predictions of the perturbed rows.
+            name: the name of the metric.
+        """
+        perturbed, unperturbed = (self.pair_with_target(each) for each in (predictions, self.candidate))
+        resampling = self.build_resampling(self.lock.evaluate.slice_resamples, self._bound_confidence)
+        return compare_models([perturbed], [unperturbed], [name], resampling)[name]
+
+    @property
+    def _bound_confidence(self) -> float:
+        """The confidence of an interval each of whose bounds holds with `gate.confidence`."""
+        return max(2 * self.lock.gate.confidence - 1, 0.5)
 
     def build_resampling(self, count: int, confidence: float | None = None) -> Resampling:
         """Return how intervals on the test rows are estimated, with `gate.confidence` if no other is given."""

@@ -113,6 +113,11 @@ def _build_model_sections(evidence: Evidence) -> dict[str, Any]:
             "baseline": _require_section(metrics_report, "baseline"),
             **_build_champion_metrics(evidence),
         },
+        "blocks": {
+            "of": evidence.size.name,
+            "count": evidence.size.units,
+            "too_few": evidence.size.units < blocks.FEW_BLOCKS,
+        },
         "better": {name: "higher" if evidence.is_higher_better(name) else "lower" for name in evidence.metrics},
         "slices": _add_slice_comparison(evidence, _require_section(metrics_report, "slices")),
         "curves": plots.read_curves(evidence.lock.data.target.task),
@@ -128,7 +133,15 @@ def _require_section(metrics_report: dict[str, Any], name: str) -> Any:
 def _build_empty_sections(lock: Lock) -> dict[str, Any]:
     """Return empty model sections, for a report on the data only."""
     candidate = {"digest": None, "commit": git.get_head(), "dirty": git.is_dirty(), "network": lock.model.target}
-    return {"candidate": candidate, "parts": None, "metrics": None, "better": {}, "slices": [], "curves": None}
+    return {
+        "candidate": candidate,
+        "parts": None,
+        "metrics": None,
+        "blocks": None,
+        "better": {},
+        "slices": [],
+        "curves": None,
+    }
 
 
 def _build_champion_metrics(evidence: Evidence) -> dict[str, Any]:

@@ -62,6 +62,26 @@ def check_at_most(estimate: Estimate, limit: float) -> Verdict:
     return check_at_least(Estimate(-estimate.value, -estimate.high, -estimate.low), -limit)
 
 
+def check_no_worse_than(loss: Estimate, margin: float) -> Verdict:
+    """Judge by how much one model is worse than another, with equal errors on either side of the margin.
+
+    A loss whose upper bound is within the margin passes. Where the bound is no further from the value than the margin
+    is from 0, the value decides: a model that is no worse is then refused as rarely as one that is worse by twice the
+    margin passes. Otherwise a value beyond the margin fails if the model is surely worse, and anything else is
+    inconclusive.
+
+    Args:
+        loss: by how much it is worse; each of its bounds holds with the gate's confidence.
+        margin: by how much it may be worse.
+    """
+    if loss.high <= margin:
+        return Verdict.PASS
+    if loss.value > margin and loss.low > 0:
+        return Verdict.FAIL
+    is_precise = loss.high - loss.value <= margin
+    return Verdict.PASS if is_precise and loss.value <= margin else Verdict.INCONCLUSIVE
+
+
 @dataclass(frozen=True)
 class SampleSize:
     """The size of a sample: its rows, and the blocks that they form.
@@ -98,10 +118,10 @@ def estimate_rows_needed(estimate: Estimate, limit: float, rows: int) -> int | N
     if not 0 < distance < half_width:  # written so that NaN gives None too
         return None
     factor = (half_width / distance) ** 2
-    return _round_up(rows * factor) if factor <= MAX_ROWS_FACTOR else None
+    return round_up(rows * factor) if factor <= MAX_ROWS_FACTOR else None
 
 
-def _round_up(number: float) -> int:
+def round_up(number: float) -> int:
     """Round up to two significant digits."""
     unit = int(10 ** max(0, math.floor(math.log10(number)) - 1))
     return math.ceil(round(number / unit, 6)) * unit

@@ -4,6 +4,7 @@ A shared module: training, evaluation and packaging need the same network. It im
 import it.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -96,14 +97,14 @@ def build_predictor(lock: Lock) -> Predictor:
     return Predictor(network, lock.data.target.task, **fitted["target"])
 
 
-def load_trained(lock: Lock) -> Predictor:
-    """Return the network with the weights written by `train`, in evaluation mode.
+def load_trained(lock: Lock, weights: Path = artifacts.WEIGHTS) -> Predictor:
+    """Return the network with the weights written by `train`, or with others, in evaluation mode.
 
     Raises:
         MeritError: the weights are missing, or don't fit the network.
     """
     predictor = build_predictor(lock)
-    path = artifacts.require_path(artifacts.WEIGHTS, "train")
+    path = artifacts.require_path(weights, "train")
     try:
         predictor.network.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -30,10 +30,10 @@ SWEEP_WAIT_TIMEOUT_S = 900.0
 """Seconds that a sweep waits for another run in this folder, which may be computing the same features."""
 DAMAGED_FILE_PHRASES = ("corrupted", "validation failed", "unable to read", "utf-8")
 """Phrases in DVC's error messages about a file that it can't read; no type is common to all, nor names the file."""
-COMMON_STAGE, TRAIN_STAGE, BASELINE_STAGE = "features", "train", "baseline"
+COMMON_STAGE, TRAIN_STAGE, BASELINE_STAGE, SEEDS_STAGE = "features", "train", "baseline", "seeds"
 EVALUATE_STAGE, PACKAGE_STAGE = "evaluate", "package"
 TRAIN_DEPENDENT_STAGES = {TRAIN_STAGE, EVALUATE_STAGE, PACKAGE_STAGE}
-"""TRAIN_STAGE runs in parallel with BASELINE_STAGE, and PACKAGE_STAGE with EVALUATE_STAGE.
+"""TRAIN_STAGE runs in parallel with BASELINE_STAGE, PACKAGE_STAGE with EVALUATE_STAGE, and SEEDS_STAGE with all four.
 
 COMMON_STAGE is the last stage that both TRAIN_STAGE and BASELINE_STAGE depend on.
 TRAIN_DEPENDENT_STAGES is TRAIN_STAGE, the longer of them, and the stages
@@ -194,23 +194,28 @@ def update_stages(last_stage: str | None = None, show_line: ShowLine = show_prog
             return []
         if TRAIN_STAGE in stale:  # fail now rather than after the training
             tracking.check_tracking(locks.read_lock().tracking)
-        is_small = last_stage is not None or stale < {EVALUATE_STAGE, PACKAGE_STAGE}
+        is_small = last_stage is not None or stale - {SEEDS_STAGE} < {EVALUATE_STAGE, PACKAGE_STAGE}
         if is_small or not _list_stages(repo) >= PARALLEL_STAGES:
             return _list_names(repo.reproduce(last_stage))
-        completed = _update_training(repo, stale)
-    with _open_dvc() as repo:  # reopened each time, for another process has written dvc.lock
-        pair = {PACKAGE_STAGE, EVALUATE_STAGE}
-        if set(repo.status()) >= pair and not any(_is_input(repo, *each) for each in permutations(pair, 2)):
-            completed += _reproduce_beside(repo, PACKAGE_STAGE, EVALUATE_STAGE)
+        completed = _list_names(repo.reproduce(COMMON_STAGE))
+    with _run_aside(SEEDS_STAGE) if SEEDS_STAGE in stale else nullcontext():
+        completed += _update_model(stale)
     with _open_dvc() as repo:
         return completed + _list_names(repo.reproduce())
 
 
-def _update_training(repo: Any, stale: set[str]) -> list[str]:
-    """Run the stages up to TRAIN_STAGE and BASELINE_STAGE that are out of date; return their names."""
-    if stale <= TRAIN_DEPENDENT_STAGES:
-        return _list_names(repo.reproduce(TRAIN_STAGE))
-    return [*_list_names(repo.reproduce(COMMON_STAGE)), *_reproduce_beside(repo, TRAIN_STAGE, BASELINE_STAGE)]
+def _update_model(stale: set[str]) -> list[str]:
+    """Run the stages from TRAIN_STAGE on that are out of date, in pairs; return their names."""
+    with _open_dvc() as repo:  # reopened each time, for another process has written dvc.lock
+        if stale - {SEEDS_STAGE} <= TRAIN_DEPENDENT_STAGES:
+            completed = _list_names(repo.reproduce(TRAIN_STAGE))
+        else:
+            completed = _reproduce_beside(repo, TRAIN_STAGE, BASELINE_STAGE)
+    with _open_dvc() as repo:
+        pair = {PACKAGE_STAGE, EVALUATE_STAGE}
+        if set(repo.status([*pair])) >= pair and not any(_is_input(repo, *each) for each in permutations(pair, 2)):
+            completed += _reproduce_beside(repo, PACKAGE_STAGE, EVALUATE_STAGE)
+    return completed
 
 
 def rerun_all_stages() -> None:
@@ -287,19 +292,28 @@ def _is_input(repo: Any, stage: str, dependent: str) -> bool:
 
 
 def _reproduce_beside(repo: Any, stage: str, side_stage: str) -> list[str]:
-    """Run a stage while another process runs a shorter one: either alone leaves processors idle.
-
-    If the side stage fails there, the following run of all stages runs it again and shows its output.
-    """
-    command = [sys.executable, "-m", "merit.pipeline.run", side_stage]
-    devnull = subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=devnull, stdout=devnull, stderr=devnull) as side_process:
-        try:
-            completed = repo.reproduce(stage, single_item=True)
-        except BaseException:
-            side_process.terminate()
-            raise
+    """Run a stage while another process runs a shorter one; return their names."""
+    with _run_aside(side_stage):
+        completed = repo.reproduce(stage, single_item=True)
     return [side_stage, *_list_names(completed)]
+
+
+@contextmanager
+def _run_aside(stage: str) -> Iterator[None]:
+    """Run a stage in another process during the block, and wait for it: one stage alone leaves processors idle.
+
+    If it fails there, the following run of all stages runs it again and shows its output.
+    """
+    command, devnull = [sys.executable, "-m", "merit.pipeline.run", stage], subprocess.DEVNULL
+    with subprocess.Popen(
+        command, stdin=devnull, stdout=devnull, stderr=devnull, start_new_session=True
+    ) as side_process:
+        try:
+            yield
+        except BaseException:
+            with suppress(ProcessLookupError):  # the group: DVC's process would leave the stage's command working
+                os.killpg(side_process.pid, signal.SIGTERM)
+            raise
 
 
 def _create_stage_error(error: Exception, cause: Exception) -> MeritError:

@@ -16,6 +16,7 @@ from merit.errors import MeritError
 RUN_LOCK = Path(".merit/run.lock")
 STAGE_LOCK = Path(".merit/stage.lock")
 SIDE_STAGE_LOCK = Path(".merit/beside.lock")
+SEEDS_LOCK = Path(".merit/seeds.lock")
 REGISTRY_LOCK = Path(".merit/registry.lock")
 REPRODUCTION_LOCK = Path(".merit/reproduce.lock")
 REGISTRY_TIMEOUT_S = 900.0
@@ -61,13 +62,24 @@ def lock_side_stage() -> Iterator[None]:
 
 
 @contextmanager
+def lock_seeds_stage() -> Iterator[None]:
+    """Lock the folder for the stage that trains other seeds, in parallel with all that follows the features.
+
+    Raises:
+        MeritError: another process runs that stage, or a gate has the lock.
+    """
+    with _lock_file(SEEDS_LOCK, "a stage or a gate of merit"):
+        yield
+
+
+@contextmanager
 def lock_all_stages() -> Iterator[None]:
     """Lock the folder against every stage.
 
     Raises:
         MeritError: a stage or a gate has a lock.
     """
-    with lock_stage(), lock_side_stage():
+    with lock_stage(), lock_side_stage(), lock_seeds_stage():
         yield
 
 

@@ -25,6 +25,7 @@ class History(lightning.Callback):
         monitor: the validation metric that determines the best epoch.
         patience: number of epochs without improvement after which training stops.
         on_epoch: called with each epoch's metrics.
+        folder: where weights and history are written; None for training/.
 
     Attributes:
         rows: metrics of each epoch so far.
@@ -33,13 +34,14 @@ class History(lightning.Callback):
         monitor: name of the monitored metric in `rows`.
     """
 
-    def __init__(self, monitor: str, patience: int, on_epoch: EpochCallback) -> None:
+    def __init__(self, monitor: str, patience: int, on_epoch: EpochCallback, folder: Path | None = None) -> None:
         self.rows: list[Row] = []
         self.best_weights: dict[str, Tensor] | None = None
         self.sign = -1 if tasks.HIGHER_IS_BETTER[monitor] else 1
         self.monitor = f"validation_{monitor}"
         self._patience = patience
         self._on_epoch = on_epoch
+        self._folder = artifacts.WEIGHTS.parent if folder is None else folder
 
     @property
     def best_metrics(self) -> Row:
@@ -78,13 +80,14 @@ class History(lightning.Callback):
         trainer.should_stop = row["epoch"] - self.best_metrics["epoch"] >= self._patience
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Write `artifacts.WEIGHTS` and `artifacts.HISTORY` on rank 0, which may be a forked process."""
+        """Write weights and history on rank 0, which may be a forked process."""
         if trainer.is_global_zero:
             assert self.best_weights is not None
-            with artifacts.write_atomically(artifacts.HISTORY) as aside:
+            with artifacts.write_atomically(self._folder / artifacts.HISTORY.name) as aside:
                 _write_history(aside, self.rows)
             artifacts.write_arrays(
-                artifacts.WEIGHTS, {name: value.numpy() for name, value in self.best_weights.items()}
+                self._folder / artifacts.WEIGHTS.name,
+                {name: value.numpy() for name, value in self.best_weights.items()},
             )
 
 

@@ -51,13 +51,23 @@ def train(lock: Lock, on_epoch: EpochCallback = lambda metrics: None) -> dict[st
     checkpointing = checkpoint.Checkpoint(
         checkpoint.compute_fingerprint(lock), settings.checkpoint_seconds, lock.seed, epoch_history, rows
     )
+    fit(build_trainer(settings, [checkpointing, epoch_history]), module, rows, settings)
+    return history.find_best(history.read_history(), epoch_history.monitor, epoch_history.sign)
+
+
+def fit(trainer: lightning.Trainer, module: Learner, rows: Batches, settings: Trainer) -> None:
+    """Train the module on the rows, measuring it on the validation rows after each epoch.
+
+    Raises:
+        MeritError: what a rank in a process of its own raised.
+        KeyboardInterrupt: Ctrl-C.
+    """
     try:
-        build_trainer(settings, [checkpointing, epoch_history]).fit(module, rows, build_validation_batches(settings))
+        trainer.fit(module, rows, build_validation_batches(settings))
     except SystemExit as error:  # Lightning exits with 1 on Ctrl-C, merit's code for a refusal
         raise KeyboardInterrupt from error
     except ProcessRaisedException as error:
         raise _convert_rank_error(error) from error
-    return history.find_best(history.read_history(), epoch_history.monitor, epoch_history.sign)
 
 
 def prepare_torch(settings: Trainer, seed: int) -> None:

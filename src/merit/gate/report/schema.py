@@ -14,6 +14,7 @@ from merit.errors import MeritError
 from merit.gate.report.escape import sanitize_line
 from merit.gate.report.sections import (
     MAX_METRICS,
+    Blocks,
     BoundedList,
     Candidate,
     Champion,
@@ -60,6 +61,7 @@ class Report(ReportSection):
     data: DataChange | None = None
     parts: Splits | None = None
     confidence: Annotated[float, Field(gt=0, lt=1)] | None = None
+    blocks: Blocks | None = None
     checks: BoundedList[Check]
     metrics: Metrics | None = None
     better: Annotated[dict[Name, Literal["higher", "lower"]], Field(max_length=MAX_METRICS, default_factory=dict)]

@@ -263,12 +263,25 @@ class Metrics(ReportSection):
     """Candidate minus champion, paired on the same rows."""
 
 
+class Blocks(ReportSection):
+    """The units that intervals resample: rows that depend on one another stay together."""
+
+    of: Text
+    """What a unit is, in the plural, such as days."""
+    count: Count
+    """The number of units that the test rows form."""
+    too_few: bool = False
+    """Whether there are so few that the width of an interval is itself uncertain."""
+
+
 class Slice(ReportSection):
     """The test rows that have one value of a column."""
 
     column: Name
     value: Text | None
     rows: Count
+    blocks: Count | None = None
+    """The number of units that its intervals resample."""
     target_mean: float | None = None
     metrics: Estimates | None = None
     """Null if the slice has too few rows."""

@@ -15,8 +15,8 @@ def build_checks(evidence: Evidence) -> dict[str, Check]:
 
 def _check_baseline(evidence: Evidence) -> CheckResult:
     rule = evidence.lock.gate.baseline
-    difference = evidence.compare_metrics(evidence.baseline, [rule.metric])[rule.metric]
-    return check_no_worse("", difference, evidence, rule, ADVICE)
+    difference = evidence.compare_seeds([evidence.baseline], [rule.metric])[rule.metric]
+    return check_no_worse(difference, evidence, rule, ADVICE)
 
 
 NAME = "baseline"

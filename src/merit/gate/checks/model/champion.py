@@ -1,5 +1,6 @@
 """Champion checks: the candidate is no worse than the champion on the same rows."""
 
+from dataclasses import replace
 from functools import partial
 
 from merit.config.schema import Lock
@@ -13,6 +14,7 @@ from merit.gate.verdict import Verdict
 
 NAME = "champion"
 ADVICE = "the champion is better on the same rows: keep it, or improve the candidate"
+UNLUCKY_ADVICE = "the recipe is no worse, but the packaged seed is: train with another seed"
 UNSCORABLE_ADVICE = (
     "'dvc push' it where it was made, or compare with the champion of another commit by --against REF; if the change "
     "makes them incomparable and is meant, waive this check in gate.waivers, or give another model a name of its own"
@@ -51,8 +53,17 @@ def _report_unscorable(evidence: Evidence) -> CheckResult:
 
 
 def _check_metric(evidence: Evidence, *, rule: MetricMargin) -> CheckResult:
-    difference = evidence.champion_comparison.difference[rule.metric]
-    return check_no_worse("", difference, evidence, rule, ADVICE)
+    comparison = evidence.champion_comparison
+    result = check_no_worse(comparison.difference[rule.metric], evidence, rule, ADVICE)
+    counts = (1 + len(evidence.seeds), 1 + len(comparison.seeds))
+    if counts == (1, 1):
+        return replace(result, found=f"{result.found}; how much a seed alone moves it is not known (evaluate.seeds)")
+    packaged = comparison.packaged[rule.metric]
+    found = f"{result.found}; means of {counts[0]} and {counts[1]} seeds, the packaged one {packaged:+.4f}"
+    is_unlucky = (-packaged if evidence.is_higher_better(rule.metric) else packaged) > rule.margin
+    if is_unlucky and result.verdict == Verdict.PASS:
+        return replace(result, verdict=Verdict.FAIL, found=found, advice=UNLUCKY_ADVICE)
+    return replace(result, found=found)
 
 
 FAMILY = CheckFamily(130, build_checks, list_conditional_names=_list_conditional_names)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from merit.config.schema.gate import MetricMargin
 from merit.gate.evidence import Evidence
@@ -12,7 +13,9 @@ from merit.gate.verdict import (
     Verdict,
     check_at_least,
     check_at_most,
+    check_no_worse_than,
     estimate_rows_needed,
+    round_up,
 )
 from merit.metrics import MIN_UNITS, Estimate
 
@@ -77,13 +80,44 @@ def advise_undefined(size: SampleSize) -> str:
     return UNDEFINED_METRIC_ADVICE
 
 
-def check_no_worse(name: str, difference: Estimate, evidence: Evidence, rule: MetricMargin, advice: str) -> Check:
-    """Check a difference for non-inferiority: its whole interval must lie on the good side of the margin."""
+def check_no_worse(difference: Estimate, evidence: Evidence, rule: MetricMargin, advice: str) -> Check:
+    """Check that a model is no worse than another by more than a margin (`check_no_worse_than`)."""
     higher_is_better = evidence.is_higher_better(rule.metric)
+    value, low, high = difference.value, difference.low, difference.high
+    loss = Estimate(-value, -high, -low) if higher_is_better else difference
+    verdict = check_no_worse_than(loss, rule.margin)
     limit = Limit(
         -rule.margin if higher_is_better else rule.margin, is_lower_bound=higher_is_better, is_difference=True
     )
-    return check_limit(name, difference, limit, size=evidence.size, advice=advice)
+    found = f"{format_estimate(difference, signed=True)}{_describe_power(loss, rule.margin, evidence)}"
+    if verdict != Verdict.INCONCLUSIVE:
+        return Check("", verdict, found, str(limit), advice)
+    min_rows = _estimate_rows_for_precision(loss, rule.margin, evidence.size.rows)
+    return Check("", verdict, found, str(limit), _advise_imprecise(loss, min_rows, evidence.size), rows_needed=min_rows)
+
+
+def _describe_power(loss: Estimate, margin: float, evidence: Evidence) -> str:
+    """Return how surely a model that is worse by twice the margin would be refused."""
+    deviation = (loss.high - loss.value) / NormalDist().inv_cdf(evidence.lock.gate.confidence)
+    if not deviation > 0 or margin == 0:  # written so that NaN gives nothing too
+        return ""
+    return f"; a model worse by {2 * margin:g} would be refused with {NormalDist().cdf(margin / deviation):.0%}"
+
+
+def _estimate_rows_for_precision(loss: Estimate, margin: float, rows: int) -> int | None:
+    """Return the rows at which the interval reaches no further than the margin, so that the value decides."""
+    reach = loss.high - loss.value
+    factor = (reach / margin) ** 2 if margin > 0 else math.inf
+    return round_up(rows * factor) if 1 < factor <= MAX_ROWS_FACTOR else None
+
+
+def _advise_imprecise(loss: Estimate, min_rows: int | None, size: SampleSize) -> str:
+    if math.isnan(loss.value) or math.isnan(loss.high):
+        return advise_undefined(size)
+    reach = f"differences below {loss.high - loss.value:.2g} can't be told from noise"
+    if min_rows is None:
+        return f"{reach}: allow a wider margin, or judge on more rows"
+    return f"{reach}: {size.describe_rows(min_rows)} would settle it, or more evaluate.seeds, or a wider margin"
 
 
 def format_estimate(estimate: Estimate, *, signed: bool = False) -> str:

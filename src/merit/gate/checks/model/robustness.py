@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from merit.config.schema.gate import MetricMargin, Perturbation, Robustness
-from merit.gate.checks.model.limits import check_no_worse
+from merit.config.schema.gate import Perturbation, Robustness
+from merit.gate.checks.model.limits import Limit, check_limit
 from merit.gate.checks.protocol import Check, CheckFamily
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check as CheckResult
@@ -47,12 +47,11 @@ def _check_perturbation(evidence: Evidence, *, rule: Robustness, name: str, pert
     if not perturbed:
         return CheckResult("", Verdict.PASS, "no column can be perturbed this way", "nothing to judge")
     predictions = evidence.package.predict({**evidence.columns, **perturbed})
-    count = evidence.lock.evaluate.slice_resamples
-    difference = evidence.compare_metrics(evidence.candidate, [rule.metric], candidate=predictions, resamples=count)[
-        rule.metric
-    ]
-    margin = MetricMargin(metric=rule.metric, margin=perturbation.margin)
-    result = check_no_worse("", difference, evidence, margin, ADVICE_BY_NAME[name])
+    higher_is_better = evidence.is_higher_better(rule.metric)
+    signed_margin = -perturbation.margin if higher_is_better else perturbation.margin
+    limit = Limit(signed_margin, is_lower_bound=higher_is_better, is_difference=True)
+    difference = evidence.compare_perturbed(predictions, rule.metric)
+    result = check_limit("", difference, limit, size=evidence.size, advice=ADVICE_BY_NAME[name])
     return replace(result, found=f"{rule.metric} {result.found}")
 
 
