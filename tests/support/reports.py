@@ -38,6 +38,7 @@ def part(number: int) -> dict[str, Any]:
         "column": ("carrier", "origin", "hour")[number % 3],
         "value": f"{number}",
         "rows": 4000 - number,
+        "blocks": 31,
         "target_mean": 0.2,
         "metrics": metrics,
         "difference": difference,
@@ -48,7 +49,7 @@ def part(number: int) -> dict[str, Any]:
 def too_small(value: str | None) -> dict[str, Any]:
     """Return a slice of too few rows."""
     nothing = {"metrics": None, "difference": None, "verdict": None}
-    return {"column": "carrier", "value": value, "rows": 12, "target_mean": 0.25, **nothing}
+    return {"column": "carrier", "value": value, "rows": 12, "blocks": 5, "target_mean": 0.25, **nothing}
 
 
 def _data() -> dict[str, Any]:
@@ -139,6 +140,7 @@ def full() -> dict[str, Any]:
         "data": _data(),
         "parts": {"train": rows, "validation": later, "test": later},
         "confidence": 0.95,
+        "blocks": {"of": "days", "count": 31, "too_few": False},
         "checks": [
             check("contract", found="273,355 rows, 0 violations", allowed="no violation", group="data"),
             check(

@@ -1,5 +1,6 @@
 """Collects the input of the checks: predictions of candidate, champion and baseline on the same raw test rows."""
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +12,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from merit import artifacts
 from merit.config.schema import Lock
 from merit.config.tasks import HIGHER_IS_BETTER, METRICS
 from merit.errors import MeritError
@@ -72,6 +72,7 @@ class Evidence:
         package: the candidate's package.
         package_bytes: the size of the package.
         champion: the model of the target branch; None if there is none.
+        seeds: the predictions of the candidate's recipe with other seeds, as the stage `seeds` trained it.
         source: the test rows as they are in the source; None to check only the rows that `ingest` has read.
         changes: keys, rules and locations of params.yaml that changed since the champion; None if there is no commit to
             compare with.
@@ -90,6 +91,7 @@ class Evidence:
     package: Package
     package_bytes: int
     champion: Champion | None
+    seeds: Sequence[NDArray[Any]] = ()
     source: SourceRows | None = None
     changes: Mapping[str, Any] | None = None
 
@@ -131,7 +133,7 @@ class Evidence:
             with self.champion.fetch_package() as package:
                 predictions = self._predict_champion(package)
             with self.champion.fetch_seeds() as graphs:
-                seeds = self._predict_seeds(graphs)
+                seeds = predict_seeds(graphs, self.rows)
         except MeritError as error:
             return ChampionComparison(problem=str(error))
         gate, champion_scored = self.lock.gate, self.pair_with_target(predictions)
@@ -142,17 +144,6 @@ class Evidence:
         difference = self.compare_seeds(rivals, names)
         packaged = self._compare_packaged(rivals, names)
         return ChampionComparison(predictions, seeds, "", metrics, difference, packaged)
-
-    @cached_property
-    def seeds(self) -> list[NDArray[Any]]:
-        """The predictions of the candidate's recipe with other seeds, as the stage `seeds` trained it."""
-        return self._predict_seeds(sorted(artifacts.SEEDS.glob("*.onnx")))
-
-    def _predict_seeds(self, paths: Sequence[Path]) -> list[NDArray[Any]]:
-        graphs = [OnnxGraph(path) for path in paths]
-        with ThreadPoolExecutor() as pool:  # ONNX Runtime doesn't hold the interpreter's lock
-            outputs = list(pool.map(lambda graph: graph.run(extract_columns(self.rows, graph.inputs))[0], graphs))
-        return [np.asarray(each, dtype=np.float32) for each in outputs]
 
     def _compare_packaged(self, rivals: Sequence[NDArray[Any]], names: Sequence[str]) -> dict[str, float]:
         candidate = self.pair_with_target(self.candidate).compute_point()
@@ -243,3 +234,18 @@ class Evidence:
     def build_resampling(self, count: int, confidence: float | None = None) -> Resampling:
         """Return how intervals on the test rows are estimated, with `gate.confidence` if no other is given."""
         return Resampling(count, confidence or self.lock.gate.confidence, self.lock.seed, self.blocks)
+
+
+def predict_seeds(graphs: Sequence[Path], rows: pl.DataFrame) -> list[NDArray[np.float32]]:
+    """Return the predictions of the rows by each of the graphs of a stage `seeds`.
+
+    Raises:
+        MeritError: a graph can't be loaded, or the rows lack a column that it takes.
+    """
+
+    def predict(path: Path) -> NDArray[np.float32]:
+        graph = OnnxGraph(path)
+        return np.asarray(graph.run(extract_columns(rows, graph.inputs))[0], dtype=np.float32)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # ONNX Runtime releases the interpreter's lock
+        return list(pool.map(predict, graphs))

@@ -18,7 +18,7 @@ from merit.gate.champion import Champion
 from merit.gate.checks import suite
 from merit.gate.checks.data.run import check_data
 from merit.gate.checks.model.source_rows import SourceRows
-from merit.gate.evidence import Evidence
+from merit.gate.evidence import Evidence, predict_seeds
 from merit.gate.report import plots, render
 from merit.gate.verdict import Check, Verdict, combine_verdicts
 from merit.metrics import Resampling, blocks, estimate_intervals, prepare_metrics
@@ -208,6 +208,7 @@ def _collect_evidence(lock: Lock, champion: Champion | None, changes: Mapping[st
         package=package,
         package_bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),
         champion=champion,
+        seeds=predict_seeds(sorted(artifacts.SEEDS.glob("*.onnx")), rows),
         source=SourceRows(lock.data, rows),
         changes=changes,
     )

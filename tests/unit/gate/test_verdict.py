@@ -3,7 +3,16 @@ from math import nan
 
 import pytest
 
-from merit.gate.verdict import Check, Verdict, check_at_least, check_at_most, combine_verdicts, estimate_rows_needed
+from merit.gate.verdict import (
+    Check,
+    SampleSize,
+    Verdict,
+    check_at_least,
+    check_at_most,
+    check_no_worse_than,
+    combine_verdicts,
+    estimate_rows_needed,
+)
 from merit.metrics import Estimate
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
@@ -67,6 +76,39 @@ def test_no_check_at_all_is_no_pass() -> None:
 )
 def test_the_rows_that_would_settle_it_are_told(found: Estimate, rows: int | None) -> None:
     assert estimate_rows_needed(found, 0.5, 1000) == rows
+
+
+@pytest.mark.parametrize(
+    ("loss", "verdict"),
+    [
+        (Estimate(0.0, -0.9, 0.9), PASS),  # as far as the margin reaches, the value decides
+        (Estimate(0.99, -0.01, 1.99), PASS),
+        (Estimate(1.01, 0.01, 2.01), FAIL),
+        (Estimate(-1.0, -3.0, 1.0), PASS),  # its bound is within the margin
+        (Estimate(0.0, -1.1, 1.1), INCONCLUSIVE),  # the interval reaches further than the margin
+        (Estimate(-0.2, -1.3, 1.01), INCONCLUSIVE),
+        (Estimate(1.5, -0.1, 3.1), INCONCLUSIVE),
+        (Estimate(1.5, 0.1, 2.9), FAIL),  # surely worse, and by more than the margin
+        (Estimate(0.9, 0.1, 2.1), INCONCLUSIVE),
+        (Estimate(3.0, 2.0, 4.0), FAIL),
+        (Estimate(nan, nan, nan), INCONCLUSIVE),
+        (Estimate(0.5, nan, nan), INCONCLUSIVE),
+        (Estimate(1.5, nan, nan), INCONCLUSIVE),
+    ],
+)
+def test_a_loss_is_judged_at_its_margin_if_the_interval_reaches_no_further(loss: Estimate, verdict: Verdict) -> None:
+    assert check_no_worse_than(loss, 1.0) is verdict
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (SampleSize(28_618, 31, "days"), "about 63 days of test rows (31 now)"),
+        (SampleSize(28_618, 28_618, "rows"), "about 58,000 test rows"),
+    ],
+)
+def test_a_number_of_rows_is_told_as_the_blocks_that_they_form(size: SampleSize, text: str) -> None:
+    assert size.describe_rows(58_000) == text
 
 
 def test_a_check_counts_and_looks_at_the_model_unless_it_says_otherwise() -> None:

@@ -74,18 +74,25 @@ def _create_stage(name: str, inputs: tuple[str, ...] = (), outputs: tuple[str, .
 @pytest.mark.parametrize(
     ("stale_at_first", "stale_after_training", "package_input", "expected"),
     [
-        ("train", "evaluate package", "model", [("train",), ("package", "evaluate"), (None,)]),
-        ("evaluate package", "evaluate package", "model", [("train",), ("package", "evaluate"), (None,)]),
+        ("train", "evaluate package", "model", [("features",), ("train",), ("package", "evaluate"), (None,)]),
+        (
+            "evaluate package",
+            "evaluate package",
+            "model",
+            [("features",), ("train",), ("package", "evaluate"), (None,)],
+        ),
         (
             "features",
             "evaluate package",
             "model",
             [("features",), ("train", "baseline"), ("package", "evaluate"), (None,)],
         ),
-        ("train", "evaluate package", "reports/metrics.json", [("train",), (None,)]),
-        ("train", "evaluate package", "reports/plots/roc.csv", [("train",), (None,)]),
-        ("train", "package", "model", [("train",), (None,)]),
+        ("train", "evaluate package", "reports/metrics.json", [("features",), ("train",), (None,)]),
+        ("train", "evaluate package", "reports/plots/roc.csv", [("features",), ("train",), (None,)]),
+        ("train", "package", "model", [("features",), ("train",), (None,)]),
         ("package", "package", "model", [(None,)]),
+        ("seeds", "", "model", [(None,)]),
+        ("train seeds", "package seeds", "model", [("features",), ("seeds",), ("train",), (None,)]),
         ("evaluate", "evaluate", "model", [(None,)]),
     ],
 )
@@ -101,11 +108,12 @@ def test_evaluate_runs_beside_package_where_both_are_stale_and_neither_reads_the
     stages = [*map(_create_stage, ("features", "train", "baseline")), _create_stage("evaluate", outputs=outputs)]
     answers = iter([stale_at_first, stale_after_training])
     repo = SimpleNamespace(
-        status=lambda: dict.fromkeys(next(answers).split(), "changed"),
+        status=lambda *_: dict.fromkeys(next(answers).split(), "changed"),
         reproduce=lambda last=None: calls.append((last,)) or [],
         index=SimpleNamespace(stages=[*stages, _create_stage("package", inputs=(package_input,))]),
     )
     monkeypatch.setattr(run, "_open_dvc", lambda: nullcontext(repo))
+    monkeypatch.setattr(run, "_run_aside", lambda stage: calls.append((stage,)) or nullcontext())
     monkeypatch.setattr(run, "_reproduce_beside", lambda _, *pair: calls.append(pair) or list(pair))
     monkeypatch.setattr(run.restore, "restore_current", lambda *_: None)
     monkeypatch.setattr(run.tracking, "check_tracking", lambda _: None)

@@ -99,10 +99,12 @@ def test_a_baseline_as_good_as_the_candidate_passes(evidence: Evidence) -> None:
 def test_a_baseline_that_can_not_be_told_from_the_candidate_is_inconclusive(
     evidence: Evidence, make_lock: Callable[..., Lock]
 ) -> None:
-    noise = np.random.default_rng(3).normal(0, 0.15, ROWS)
+    noise = np.random.default_rng(3).normal(0, 0.05, ROWS)
     close = replace(evidence, baseline=np.clip(evidence.candidate + noise, 0, 1))
     strict = _with_lock(close, make_lock, baseline={"metric": "calibration_error", "margin": 0.001})
-    assert _check(strict, "baseline: calibration_error").verdict is Verdict.INCONCLUSIVE
+    found = _check(strict, "baseline: calibration_error")
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "can't be told from noise: allow a wider margin" in found.advice
 
 
 def test_with_one_class_nothing_can_be_compared_and_nothing_passes(evidence: Evidence) -> None:
@@ -207,7 +209,29 @@ def test_a_rule_may_name_a_metric_that_the_champion_never_knew(
 
     own = replace(evidence, own_metrics={"recall": Recall()}, lock=make_lock(edit))
     found = _check(replace(own, champion=rival(load(transform_of(2.0, 2.0)))), "champion: recall")
-    assert (found.verdict, found.found) == (Verdict.PASS, "+0.0000 [+0.0000, +0.0000]")
+    assert found.verdict is Verdict.PASS
+    assert found.found.startswith("+0.0000 [+0.0000, +0.0000]")
+    assert "how much a seed alone moves it is not known (evaluate.seeds)" in found.found
+
+
+def test_the_recipes_are_compared_by_the_means_of_their_seeds_and_the_packaged_seed_as_well(
+    evidence: Evidence, load: Callable[[Preprocessing], Package], make_lock: Callable[..., Lock]
+) -> None:
+    wrong = 1 - evidence.candidate
+    judged = _with_lock(evidence, make_lock, champion=[{"metric": "roc_auc", "margin": 0.02}])
+    champion = rival(load(transform_of(2.0, 2.0)))
+    even = replace(judged, champion=champion, seeds=[evidence.candidate, evidence.candidate])
+    assert _check(even, "champion: roc_auc").found.endswith("means of 3 and 1 seeds, the packaged one +0.0000")
+    noisy = np.clip(evidence.candidate + np.random.default_rng(0).normal(0, 0.1, ROWS), 0, 1)
+    narrow = _with_lock(even, make_lock, champion=[{"metric": "roc_auc", "margin": 0.002}])
+    unlucky = _check(replace(narrow, candidate=noisy, seeds=[evidence.candidate] * 60), "champion: roc_auc")
+    assert (unlucky.verdict, unlucky.advice) == (
+        Verdict.FAIL,
+        "the recipe is no worse, but the packaged seed is: train with another seed",
+    )
+    lucky = _check(replace(even, seeds=[wrong, wrong]), "champion: roc_auc")
+    assert lucky.verdict is not Verdict.PASS
+    assert lucky.found.startswith("-0.")
 
 
 def test_without_floors_there_are_no_floors_to_judge(evidence: Evidence, make_lock: Callable[..., Lock]) -> None:
