@@ -25,7 +25,8 @@ JANUARY = """
 SMALL = f"""# @package _global_
 data:{JANUARY}
 trainer: {{max_epochs: 2, batch_size: 1024}}
-evaluate: {{resamples: 100, slice_resamples: 100, blocks: {{by: row}}, seeds: 1, slices: [origin], baseline: {{max_iter: 10}}}}
+evaluate:
+  {{resamples: 100, slice_resamples: 100, blocks: {{by: row}}, seeds: 1, slices: [origin], baseline: {{max_iter: 10}}}}
 gate:
   floors: {{roc_auc: 0.5, log_loss: 1.0}}
   baseline: {{margin: 0.2}}
