@@ -12,7 +12,8 @@ defaults:
 data:{small_project.JANUARY}
 trainer: {{max_epochs: 8, batch_size: 512}}
 evaluate:
-  {{resamples: 200, slice_resamples: 200, blocks: {{by: row}}, seeds: 1, slices: [carrier, origin], baseline: {{max_iter: 60}}}}
+  {{resamples: 200, slice_resamples: 200, blocks: {{by: row}}, seeds: 1, slices: [carrier, origin],
+   baseline: {{max_iter: 60}}}}
 gate:
   floors: {{roc_auc: 0.6, log_loss: 0.65}}
   baseline: {{margin: 0.05}}
