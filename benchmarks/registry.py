@@ -29,10 +29,13 @@ def main() -> None:
     text = Path("params.yaml").read_text(encoding="utf-8")
     values: dict[str, Any] = yaml.safe_load(text)
     values["tracking"] = {"uri": "sqlite:///mlflow.db", "experiment": "benchmark"}
+    values["data"]["source"] = {"_target_": "merit.data.sources.Parquet", "path": "rows.parquet"}
+    values["code"] = {}
     lock = locks.Lock.model_validate(values)
     with tempfile.TemporaryDirectory() as folder:
         repository = Repository.made(Path(folder) / "repository", locks.render_lock(lock))
         os.chdir(repository.folder)
+        Path("rows.parquet").touch()  # a version's input must be in its commit
         for number in range(1, VERSIONS + 1):
             repository.package(number, model=lock.name)
             repository.commit(f"package {number}")
