@@ -42,8 +42,8 @@ def test_each_stage_has_the_hash_of_its_code(installed: Path) -> None:
     ("file", "stages"),
     [
         ("data/sources.py", {"ingest"}),
-        ("models/networks.py", {"train", "evaluate", "package"}),
-        ("models/folded.py", {"train", "package"}),
+        ("models/networks.py", {"train", "seeds", "evaluate", "package"}),
+        ("models/folded.py", {"train", "seeds", "package"}),
         ("features/fit.py", {"features"}),
         ("evaluation/baseline.py", {"baseline"}),
         ("gate/judge.py", set()),

@@ -399,7 +399,7 @@ def test_every_stage_that_builds_what_conf_names_checks_its_code(
 def test_dvc_runs_what_builds_components_again_when_their_code_changes() -> None:
     stages = yaml.safe_load((DOCS.parent / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     assert {name for name, stage in stages.items() if "code" in stage["params"]} == {
-        "ingest", "train", "evaluate", "package",
+        "ingest", "train", "seeds", "evaluate", "package",
     }  # fmt: skip
 
 

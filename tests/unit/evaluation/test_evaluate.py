@@ -10,7 +10,7 @@ from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.evaluation import evaluate as stage
-from merit.metrics import estimate_intervals, prepare_metrics
+from merit.metrics import Resampling, estimate_intervals, prepare_metrics
 
 ROWS = 60
 TARGET = np.tile([0.0, 1.0], ROWS // 2)
@@ -39,9 +39,7 @@ def run(workdir: Any, monkeypatch: pytest.MonkeyPatch, lock: Lock) -> Callable[.
 def _estimate(lock: Lock, predictions: Any, rows: slice, count: int) -> dict[str, Any]:
     estimates = estimate_intervals(
         prepare_metrics("binary", TARGET[rows], predictions[rows]),
-        count=count,
-        confidence=lock.evaluate.confidence,
-        seed=lock.seed,
+        Resampling(count, lock.evaluate.confidence, lock.seed),
     )
     return {name: each.as_json() for name, each in estimates.items()}
 
@@ -53,15 +51,17 @@ def test_each_model_and_each_slice_is_measured_on_its_own_rows(
     report = run(lock)
     assert report == {
         "rows": 60,
+        "blocks": {"of": "rows", "count": 60},
         "confidence": 0.95,
         "candidate": _estimate(lock, CANDIDATE, slice(60), 100),
         "baseline": _estimate(lock, BASELINE, slice(60), 100),
         "slices": [
-            {"column": "shop", "value": None, "rows": 10, "target_mean": 0.5, "metrics": None},
+            {"column": "shop", "value": None, "rows": 10, "blocks": 10, "target_mean": 0.5, "metrics": None},
             {
                 "column": "shop",
                 "value": "north",
                 "rows": 30,
+                "blocks": 30,
                 "target_mean": 0.5,
                 "metrics": _estimate(lock, CANDIDATE, slice(30), 120),
             },
@@ -69,6 +69,7 @@ def test_each_model_and_each_slice_is_measured_on_its_own_rows(
                 "column": "shop",
                 "value": "south",
                 "rows": 20,
+                "blocks": 20,
                 "target_mean": 0.5,
                 "metrics": _estimate(lock, CANDIDATE, slice(30, 50), 120),
             },
@@ -108,3 +109,12 @@ def test_a_row_with_one_class_that_has_no_number_counts_once() -> None:
 def test_a_baseline_of_other_rows_is_refused(run: Callable[..., dict[str, Any]]) -> None:
     with pytest.raises(MeritError, match=r"of 59 rows, where the test part has 60; make it again with 'merit base"):
         run(baseline=BASELINE[:-1])
+
+
+def test_the_report_names_the_blocks_of_the_test_rows_and_of_each_slice(
+    run: Callable[..., dict[str, Any]], make_lock: Callable[..., Lock]
+) -> None:
+    lock = make_lock(lambda values: values["evaluate"].update(blocks={"by": "column", "column": "shop"}))
+    report = run(lock)
+    assert report["blocks"] == {"of": "values of shop", "count": 12}  # two shops, and ten rows without one
+    assert [each["blocks"] for each in report["slices"]] == [10, 1, 1]

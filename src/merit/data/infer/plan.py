@@ -189,7 +189,7 @@ def plan_gate(target_values: pl.Series, test_rows: int, task: str) -> dict[str, 
     if task != "regression":
         # The calibration error of a well calibrated model that ten bins show by chance.
         settings["calibration"] = min(0.5, round_up(0.05 + 1.5 * math.sqrt(10 / test_rows)))
-    return settings | _plan_resamples(test_rows, {"resamples": 2000})
+    return settings | _plan_resamples(test_rows, {"resamples": 1000})
 
 
 def _plan_floors(target_values: pl.Series, task: str) -> dict[str, float]:
