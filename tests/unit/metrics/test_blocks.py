@@ -80,5 +80,5 @@ def test_blocks_by_time_need_a_time(make_lock: MakeLock) -> None:
         values["evaluate"]["blocks"] = {"by": "time"}
         values["data"] |= {"time": None, "split": RANDOM, "window": None}
 
-    with pytest.raises(ValidationError, match="evaluate[.]blocks is by time, and data[.]time names no column"):
+    with pytest.raises(ValidationError, match=r"evaluate[.]blocks is by time, and data[.]time names no column"):
         make_lock(edit)
