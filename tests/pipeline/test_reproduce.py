@@ -238,7 +238,7 @@ def test_the_real_pipeline_is_reproduced_and_changed_data_is_named(project):
     project.commit("first champion", "dvc.lock", "params.yaml")
     done = project.merit("reproduce")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "all 7 stages bit for bit" in done.stdout
+    assert "all 8 stages bit for bit" in done.stdout
     assert "commit" not in json.loads(project.read("model/manifest.json"))
     fingerprint = project.read("params.yaml").partition("fingerprint: ")[2].split()[0]
     _write(project, "params.yaml", fingerprint, "sha256:" + "1" * 64)

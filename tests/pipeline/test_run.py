@@ -44,11 +44,12 @@ def composing(finished, tmp_path_factory):
         ("serve.port=3001", set()),
         ("tracking.experiment=other", set()),
         ("evaluate.confidence=0.9", {"evaluate"}),
+        ("evaluate.seeds=2", {"seeds", "evaluate"}),
         ("evaluate.baseline.max_iter=9", {"baseline", "evaluate"}),
         ("package.parity.rows=9000", {"package"}),
-        ("optimizer.lr=0.01", {"train", "package"}),
-        ("trainer.max_epochs=1", {"train", "package"}),
-        ("model=linear", {"train", "evaluate", "package"}),
+        ("optimizer.lr=0.01", {"train", "seeds", "package"}),
+        ("trainer.max_epochs=1", {"train", "seeds", "package"}),
+        ("model=linear", {"train", "seeds", "evaluate", "package"}),
         ("features.category.min_count=30", {"features", "package"}),
         ("data.contract.rows.min=20001", {"validate", "package"}),
         ("data.window.end=2013-01-30", {"ingest", "package"}),
@@ -143,7 +144,7 @@ def test_ctrl_c_leaves_nothing_half_written_and_the_next_run_goes_on(project):
     assert "interrupted" in errors
     assert "Traceback" not in errors
     # The baseline may have been done; it is whole then.
-    assert {file.name for file in project.folder.glob("training/*")} <= {"baseline.parquet"}
+    assert {file.name for file in project.folder.glob("training/*")} <= {"baseline.parquet", "seeds"}
     assert not list(project.folder.glob("*/.*safetensors*"))
     assert project.merit("run").returncode == 0
 
