@@ -108,6 +108,7 @@ def _build_model_sections(evidence: Evidence) -> dict[str, Any]:
             "network": evidence.lock.model.target,
         },
         "parts": artifacts.read_json(artifacts.FEATURES_REPORT, "features")["parts"],
+        "test_rows": _describe_test_rows(evidence),
         "metrics": {
             "candidate": {n: e.as_json() for n, e in evidence.metrics.items()},
             "baseline": _require_section(metrics_report, "baseline"),
@@ -133,15 +134,13 @@ def _require_section(metrics_report: dict[str, Any], name: str) -> Any:
 def _build_empty_sections(lock: Lock) -> dict[str, Any]:
     """Return empty model sections, for a report on the data only."""
     candidate = {"digest": None, "commit": git.get_head(), "dirty": git.is_dirty(), "network": lock.model.target}
-    return {
-        "candidate": candidate,
-        "parts": None,
-        "metrics": None,
-        "blocks": None,
-        "better": {},
-        "slices": [],
-        "curves": None,
-    }
+    empty = dict.fromkeys(("parts", "test_rows", "metrics", "blocks", "curves"))
+    return {"candidate": candidate, "better": {}, "slices": [], **empty}
+
+
+def _describe_test_rows(evidence: Evidence) -> dict[str, Any]:
+    is_compared = evidence.champion_comparison.predictions is not None
+    return {"rows": evidence.rows.height, "unseen": evidence.unseen_rows.as_json() if is_compared else None}
 
 
 def _build_champion_metrics(evidence: Evidence) -> dict[str, Any]:

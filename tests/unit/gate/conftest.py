@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from merit.config.schema import Lock
+from merit.config.schema.data import Data
 from merit.errors import MeritError
 from merit.features.transform import NumberScale, Preprocessing
 from merit.gate.champion import Champion
@@ -20,15 +21,26 @@ from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check
 from merit.metrics import BinaryMetrics, Resampling, estimate_intervals
 from merit.scoring.package import Package, extract_columns
+from tests.conftest import _values
 
 ROWS = 600
 
 
 class Rival(Champion):
-    """A champion whose package is at hand, or can't be brought."""
+    """A champion of the same data whose package is at hand, or can't be brought."""
 
     package: Package | None = None
     same = False
+    data: Data | None = None
+
+    def has_same_data(self) -> bool:
+        """Say so; the real one is tested with the champion."""
+        return True
+
+    def read_data_section(self) -> Data:
+        """Give what the test says."""
+        assert self.data is not None
+        return self.data
 
     def is_candidate(self) -> bool:
         """Say what the test says; the real one is tested with the champion."""
@@ -49,6 +61,7 @@ def run_family(family: CheckFamily, evidence: Evidence) -> list[Check]:
 
 def rival(package: Package | None = None, *, same: bool = False) -> Champion:
     champion = Rival("a" * 40, {"model": "m.dir"})
+    object.__setattr__(champion, "data", Lock.model_validate(_values()).data)
     object.__setattr__(champion, "package", package)
     object.__setattr__(champion, "same", same)
     return champion
