@@ -18,6 +18,7 @@ from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.checks.model.source_rows import SourceRows
 from merit.gate.slice_comparison import Slice, SliceComparison, judge_slices
+from merit.gate.test_use import TestUse, count_candidates
 from merit.gate.unseen_rows import UnseenRows, find_unseen_rows
 from merit.gate.verdict import SampleSize
 from merit.metrics import (
@@ -169,6 +170,11 @@ class Evidence:
         """The number of test rows that the champion has not seen, and of the blocks that they form."""
         units = self.build_resampling(1, rows=self.unseen_rows.mask).count_units(self.unseen_rows.count)
         return SampleSize(self.unseen_rows.count, units, self.size.name)
+
+    @cached_property
+    def test_use(self) -> TestUse:
+        """How many candidates were judged on these test rows; the first access asks MLflow and Git."""
+        return count_candidates(self.lock, self.rows)
 
     @cached_property
     def slices(self) -> list[Slice]:

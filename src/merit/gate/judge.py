@@ -13,7 +13,7 @@ from merit.config.schema import Lock
 from merit.console.logging import show_phase
 from merit.errors import GATE_MODULES, MeritError, require_modules
 from merit.gate import champion as champions
-from merit.gate import config_change, freshness, waivers
+from merit.gate import config_change, freshness, test_use, waivers
 from merit.gate.champion import Champion
 from merit.gate.checks import suite
 from merit.gate.checks.data.run import check_data
@@ -77,6 +77,8 @@ def _run_gate(lock: Lock, ref: str | None, scope: Scope | None) -> dict[str, Any
         "data": data_findings.report if data_findings else None,
         **(_build_model_sections(evidence) if evidence else _build_empty_sections(lock)),
     }
+    if evidence is not None:
+        test_use.record_verdict(lock, evidence.test_use, content["verdict"])
     return render.write_report(content)
 
 
@@ -140,7 +142,8 @@ def _build_empty_sections(lock: Lock) -> dict[str, Any]:
 
 def _describe_test_rows(evidence: Evidence) -> dict[str, Any]:
     is_compared = evidence.champion_comparison.predictions is not None
-    return {"rows": evidence.rows.height, "unseen": evidence.unseen_rows.as_json() if is_compared else None}
+    use = evidence.test_use.as_json()
+    return {"rows": evidence.rows.height, **use, "unseen": evidence.unseen_rows.as_json() if is_compared else None}
 
 
 def _build_champion_metrics(evidence: Evidence) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def _find_seen_days(data: Data, split: TimeSplit, rows: pl.DataFrame) -> Mask:
     seen = day <= split.validation_until
     if data.window is not None:
         seen &= day.is_between(data.window.start, data.window.end)
-    return (seen | day.is_null()).fill_null(value=True).to_numpy()
+    return seen.fill_null(value=True).to_numpy()
 
 
 def _find_seen_groups(column: str, dataset: Dataset, is_seen: pl.Series, rows: pl.DataFrame) -> Mask:

@@ -18,6 +18,7 @@ from merit.gate.champion import Champion
 from merit.gate.checks import suite
 from merit.gate.checks.protocol import CheckFamily
 from merit.gate.evidence import Evidence
+from merit.gate.test_use import TestUse
 from merit.gate.verdict import Check
 from merit.metrics import BinaryMetrics, Resampling, estimate_intervals
 from merit.scoring.package import Package, extract_columns
@@ -65,6 +66,13 @@ def rival(package: Package | None = None, *, same: bool = False) -> Champion:
     object.__setattr__(champion, "package", package)
     object.__setattr__(champion, "same", same)
     return champion
+
+
+@pytest.fixture(autouse=True)
+def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the candidate be the first to be judged on its test rows: there are neither runs nor commits here."""
+    use = TestUse("sha256:" + "0" * 64, "0" * 32 + ".dir", 1, "Git")
+    monkeypatch.setattr("merit.gate.evidence.count_candidates", lambda lock, rows: use)
 
 
 @pytest.fixture

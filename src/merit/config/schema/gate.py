@@ -249,6 +249,8 @@ class TestRows(Section):
     unseen: Annotated[PositiveInt, Weaker("smaller")] = 200
     """The minimum number of test rows that the champion has seen neither in training nor in validation, where it has
     seen others: the two are compared on these rows only."""
+    candidates: Annotated[PositiveInt | None, Weaker("larger")] = 100
+    """The maximum number of different candidates judged on the same test rows; null is no limit."""
 
 
 CHECK_PACKAGE = "merit.gate.checks"

@@ -245,7 +245,15 @@ class UnseenRows(ReportSection):
 class TestRows(ReportSection):
     """The rows that the candidate was judged on."""
 
+    __test__ = False  # no class of tests, for pytest
+
     rows: Count
+    digest: Text | None = None
+    """The hash of their keys and targets, or of their file where they have no keys."""
+    candidates: Count | None = None
+    """How many different candidates were judged on them, up to this one and with it."""
+    counted_in: Text | None = None
+    """Where these were counted."""
     unseen: UnseenRows | None = None
     """The rows on which candidate and champion were compared; null if they were not."""
 

@@ -87,6 +87,15 @@ def describe_unseen_rows(report: Report) -> str:
     )
 
 
+def describe_test_use(report: Report) -> str:
+    """Return how many candidates were judged on the test rows; empty if that was not counted."""
+    rows = report.test_rows
+    if rows is None or rows.candidates is None:
+        return ""
+    candidates = "1 candidate was" if rows.candidates == 1 else f"{rows.candidates:,} candidates were"
+    return f"{candidates} judged on these test rows (counted in {rows.counted_in})."
+
+
 def format_interval(estimate: Estimate | None, *, signed: bool = False) -> str:
     """Format a value with its interval, or a placeholder if it is undefined."""
     if estimate is None:

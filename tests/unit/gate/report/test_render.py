@@ -155,11 +155,15 @@ def test_without_a_champion_nothing_is_compared() -> None:
     assert "2 slices have too few rows to be measured." in text
 
 
-def test_both_forms_say_on_which_test_rows_the_champion_was_compared(curves: None) -> None:
+def test_both_forms_say_on_which_test_rows_the_champion_was_compared_and_how_often_they_were_asked(
+    curves: None,
+) -> None:
     made = reports.full()
     texts = [render.render_markdown(made), render.render_html(made)]
     said = "Compared with it on 12,004 of 26,218 test rows (2013-10-16 to 2013-10-31): it has seen the others in"
     assert all(said in text.replace("\\", "") for text in texts)
+    asked = "17 candidates were judged on these test rows (counted in MLflow and Git)."
+    assert all(asked in text.replace("\\", "") for text in texts)
     for unseen in (None, {"rows": 26_218, "from": None, "to": None}):
         made["test_rows"]["unseen"] = unseen
         assert "Compared with it" not in render.render_markdown(made)
