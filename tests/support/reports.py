@@ -139,6 +139,13 @@ def full() -> dict[str, Any]:
         },
         "data": _data(),
         "parts": {"train": rows, "validation": later, "test": later},
+        "test_rows": {
+            "rows": 26_218,
+            "digest": "sha256:" + "d" * 64,
+            "candidates": 17,
+            "counted_in": "MLflow and Git",
+            "unseen": {"rows": 12_004, "from": "2013-10-16", "to": "2013-10-31"},
+        },
         "confidence": 0.95,
         "blocks": {"of": "days", "count": 31, "too_few": False},
         "checks": [

@@ -18,6 +18,8 @@ from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.checks.model.source_rows import SourceRows
 from merit.gate.slice_comparison import Slice, SliceComparison, judge_slices
+from merit.gate.test_use import TestUse, count_candidates
+from merit.gate.unseen_rows import UnseenRows, find_unseen_rows
 from merit.gate.verdict import SampleSize
 from merit.metrics import (
     Estimate,
@@ -40,15 +42,17 @@ class ChampionComparison:
         predictions: the champion's predictions; None if there is no champion or it can't be compared.
         seeds: the predictions of the champion's recipe with other seeds.
         problem: why the champion can't be compared; empty if it can, or if no comparison is needed.
-        metrics: the champion's metrics by name.
+        advice: what to change about the problem, if it is not that the champion can't be scored.
+        metrics: the champion's metrics by name, on the rows that it has not seen.
         difference: candidate minus champion by metric, means over the seeds of each, paired over the same resamples of
-            the same rows; each bound holds with the gate's confidence.
+            these rows; each bound holds with the gate's confidence.
         packaged: the packaged candidate alone minus the champion's mean over its seeds, by metric.
     """
 
     predictions: NDArray[Any] | None = None
     seeds: Sequence[NDArray[Any]] = ()
     problem: str = ""
+    advice: str = ""
     metrics: dict[str, Estimate] = field(default_factory=dict)
     difference: dict[str, Estimate] = field(default_factory=dict)
     packaged: dict[str, float] = field(default_factory=dict)
@@ -129,6 +133,8 @@ class Evidence:
         if self.champion.is_candidate():
             no_difference = {name: Estimate(0.0, 0.0, 0.0) for name in METRICS[self.lock.data.target.task]}
             return ChampionComparison(metrics=self.metrics, difference=no_difference)
+        if self.unseen_rows.problem:
+            return ChampionComparison(problem=self.unseen_rows.problem, advice=self.unseen_rows.advice)
         try:
             with self.champion.fetch_package() as package:
                 predictions = self._predict_champion(package)
@@ -136,40 +142,61 @@ class Evidence:
                 seeds = predict_seeds(graphs, self.rows)
         except MeritError as error:
             return ChampionComparison(problem=str(error))
-        gate, champion_scored = self.lock.gate, self.pair_with_target(predictions)
-        rules = [rule.metric for rule in gate.champion]
+        unseen = self.unseen_rows.mask
+        champion_scored = self.pair_with_target(predictions, unseen)
+        rules = [rule.metric for rule in self.lock.gate.champion]
         names = [name for name in champion_scored.metric_names if name not in self.own_metrics or name in rules]
-        metrics = estimate_intervals(champion_scored, self.build_resampling(self.lock.evaluate.resamples))
+        metrics = estimate_intervals(champion_scored, self.build_resampling(self.lock.evaluate.resamples, rows=unseen))
         rivals = [predictions, *seeds]
-        difference = self.compare_seeds(rivals, names)
+        difference = self.compare_seeds(rivals, names, unseen)
         packaged = self._compare_packaged(rivals, names)
-        return ChampionComparison(predictions, seeds, "", metrics, difference, packaged)
+        return ChampionComparison(predictions, seeds, metrics=metrics, difference=difference, packaged=packaged)
 
     def _compare_packaged(self, rivals: Sequence[NDArray[Any]], names: Sequence[str]) -> dict[str, float]:
-        candidate = self.pair_with_target(self.candidate).compute_point()
-        points = [self.pair_with_target(each).compute_point() for each in rivals]
+        unseen = self.unseen_rows.mask
+        candidate = self.pair_with_target(self.candidate, unseen).compute_point()
+        points = [self.pair_with_target(each, unseen).compute_point() for each in rivals]
         return {name: candidate[name] - float(np.mean([point[name] for point in points])) for name in names}
 
     @cached_property
+    def unseen_rows(self) -> UnseenRows:
+        """The test rows that the champion has seen neither in training nor in validation; all without a champion."""
+        if self.champion is None:
+            return UnseenRows(np.ones(self.rows.height, dtype=np.bool_))
+        return find_unseen_rows(self.lock, self.champion, self.rows)
+
+    @cached_property
+    def unseen_size(self) -> SampleSize:
+        """The number of test rows that the champion has not seen, and of the blocks that they form."""
+        units = self.build_resampling(1, rows=self.unseen_rows.mask).count_units(self.unseen_rows.count)
+        return SampleSize(self.unseen_rows.count, units, self.size.name)
+
+    @cached_property
+    def test_use(self) -> TestUse:
+        """How many candidates were judged on these test rows; the first access asks MLflow and Git."""
+        return count_candidates(self.lock, self.rows)
+
+    @cached_property
     def slices(self) -> list[Slice]:
-        """The slices of the test rows, each compared with the champion.
+        """The slices of the test rows, each compared with the champion on the rows that it has not seen.
 
         Without a champion to compare with, or without `gate.slices`, the list is empty.
         """
         rule, champion = self.lock.gate.slices, self.champion_comparison.predictions
         if rule is None or champion is None:
             return []
+        unseen = self.unseen_rows.mask
         return judge_slices(
             SliceComparison(
                 self.lock,
                 rule,
                 self.is_higher_better(rule.metric),
-                self.rows,
-                self.target,
-                self.candidate,
-                champion,
+                self.rows.filter(unseen),
+                self.target[unseen],
+                self.candidate[unseen],
+                champion[unseen],
                 self.own_metrics,
-                self.blocks,
+                self.build_resampling(1, rows=unseen).blocks,
             )
         )
 
@@ -198,21 +225,27 @@ class Evidence:
             bool(self.own_metrics[metric].higher_is_better) if metric in self.own_metrics else HIGHER_IS_BETTER[metric]
         )
 
-    def pair_with_target(self, predictions: NDArray[Any]) -> TaskMetrics:
-        """Return predictions of the test rows together with the true target."""
-        return prepare_metrics(self.lock.data.target.task, self.target, predictions, self.own_metrics)
+    def pair_with_target(self, predictions: NDArray[Any], rows: NDArray[np.bool_] | None = None) -> TaskMetrics:
+        """Return predictions of the test rows, or of the marked ones only, together with the true target."""
+        selected = slice(None) if rows is None else rows
+        return prepare_metrics(
+            self.lock.data.target.task, self.target[selected], predictions[selected], self.own_metrics
+        )
 
-    def compare_seeds(self, rivals: Sequence[NDArray[Any]], names: Sequence[str]) -> dict[str, Estimate]:
+    def compare_seeds(
+        self, rivals: Sequence[NDArray[Any]], names: Sequence[str], rows: NDArray[np.bool_] | None = None
+    ) -> dict[str, Estimate]:
         """Return the mean of the candidate's metrics over its seeds minus a rival's, paired on the same resamples.
 
         Args:
             rivals: the predictions of the rival with each of its seeds.
             names: the names of the metrics.
+            rows: which test rows to compare on, [rows]; None for all.
         """
         candidates, others = (
-            [self.pair_with_target(each) for each in side] for side in ([self.candidate, *self.seeds], rivals)
+            [self.pair_with_target(each, rows) for each in side] for side in ([self.candidate, *self.seeds], rivals)
         )
-        resampling = self.build_resampling(self.lock.gate.resamples, self._bound_confidence)
+        resampling = self.build_resampling(self.lock.gate.resamples, self._bound_confidence, rows)
         return compare_models(candidates, others, names, resampling)
 
     def compare_perturbed(self, predictions: NDArray[Any], name: str) -> Estimate:
@@ -231,9 +264,18 @@ class Evidence:
         """The confidence of an interval each of whose bounds holds with `gate.confidence`."""
         return max(2 * self.lock.gate.confidence - 1, 0.5)
 
-    def build_resampling(self, count: int, confidence: float | None = None) -> Resampling:
-        """Return how intervals on the test rows are estimated, with `gate.confidence` if no other is given."""
-        return Resampling(count, confidence or self.lock.gate.confidence, self.lock.seed, self.blocks)
+    def build_resampling(
+        self, count: int, confidence: float | None = None, rows: NDArray[np.bool_] | None = None
+    ) -> Resampling:
+        """Return how intervals on the test rows are estimated.
+
+        Args:
+            count: the number of resamples.
+            confidence: the confidence of the interval; None for `gate.confidence`.
+            rows: which test rows the intervals are of, [rows]; None for all.
+        """
+        resampling = Resampling(count, confidence or self.lock.gate.confidence, self.lock.seed, self.blocks)
+        return resampling if rows is None else resampling.select_rows(rows)
 
 
 def predict_seeds(graphs: Sequence[Path], rows: pl.DataFrame) -> list[NDArray[np.float32]]:

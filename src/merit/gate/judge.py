@@ -13,7 +13,7 @@ from merit.config.schema import Lock
 from merit.console.logging import show_phase
 from merit.errors import GATE_MODULES, MeritError, require_modules
 from merit.gate import champion as champions
-from merit.gate import config_change, freshness, waivers
+from merit.gate import config_change, freshness, test_use, waivers
 from merit.gate.champion import Champion
 from merit.gate.checks import suite
 from merit.gate.checks.data.run import check_data
@@ -77,6 +77,8 @@ def _run_gate(lock: Lock, ref: str | None, scope: Scope | None) -> dict[str, Any
         "data": data_findings.report if data_findings else None,
         **(_build_model_sections(evidence) if evidence else _build_empty_sections(lock)),
     }
+    if evidence is not None:
+        test_use.record_verdict(lock, evidence.test_use, content["verdict"])
     return render.write_report(content)
 
 
@@ -108,6 +110,7 @@ def _build_model_sections(evidence: Evidence) -> dict[str, Any]:
             "network": evidence.lock.model.target,
         },
         "parts": artifacts.read_json(artifacts.FEATURES_REPORT, "features")["parts"],
+        "test_rows": _describe_test_rows(evidence),
         "metrics": {
             "candidate": {n: e.as_json() for n, e in evidence.metrics.items()},
             "baseline": _require_section(metrics_report, "baseline"),
@@ -133,15 +136,14 @@ def _require_section(metrics_report: dict[str, Any], name: str) -> Any:
 def _build_empty_sections(lock: Lock) -> dict[str, Any]:
     """Return empty model sections, for a report on the data only."""
     candidate = {"digest": None, "commit": git.get_head(), "dirty": git.is_dirty(), "network": lock.model.target}
-    return {
-        "candidate": candidate,
-        "parts": None,
-        "metrics": None,
-        "blocks": None,
-        "better": {},
-        "slices": [],
-        "curves": None,
-    }
+    empty = dict.fromkeys(("parts", "test_rows", "metrics", "blocks", "curves"))
+    return {"candidate": candidate, "better": {}, "slices": [], **empty}
+
+
+def _describe_test_rows(evidence: Evidence) -> dict[str, Any]:
+    is_compared = evidence.champion_comparison.predictions is not None
+    use = evidence.test_use.as_json()
+    return {"rows": evidence.rows.height, **use, "unseen": evidence.unseen_rows.as_json() if is_compared else None}
 
 
 def _build_champion_metrics(evidence: Evidence) -> dict[str, Any]:

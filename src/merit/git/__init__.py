@@ -92,6 +92,26 @@ def read_file(commit: str, path: Path) -> str | None:
     return run_git("show", f"{commit}:./{name}") if run_git("ls-tree", "--name-only", commit, "--", name) else None
 
 
+def read_file_history(path: Path, revisions: Sequence[str], max_commits: int) -> list[str]:
+    """Return the texts that a file has at the commits that changed it, latest first, by two processes in all.
+
+    Args:
+        path: the file, relative to the working directory.
+        revisions: the commits whose history is read, as `git rev-list` takes them.
+        max_commits: the most commits to read.
+
+    Raises:
+        MeritError: Git fails.
+    """
+    name = path.as_posix()
+    commits = (run_git("rev-list", f"--max-count={max_commits}", *revisions, "--", name) or "").split()
+    request = "".join(f"{commit}:./{name}\n" for commit in commits)
+    process = _run_process("cat-file", "--batch", standard_input=request)
+    if process.returncode:
+        raise MeritError(f"git cat-file: {_format_line(process.stderr)}")
+    return re.split(r"(?m)^[0-9a-f]{40,64} blob \d+\n", process.stdout)[1:]
+
+
 def read_committed_files(folder: Path, paths: Sequence[str], since: Sequence[str]) -> dict[str, bytes]:
     """Return the files of another repository at the last commit that changed one of the paths in `since`.
 

@@ -11,24 +11,37 @@ import polars as pl
 import pytest
 
 from merit.config.schema import Lock
+from merit.config.schema.data import Data
 from merit.errors import MeritError
 from merit.features.transform import NumberScale, Preprocessing
 from merit.gate.champion import Champion
 from merit.gate.checks import suite
 from merit.gate.checks.protocol import CheckFamily
 from merit.gate.evidence import Evidence
+from merit.gate.test_use import TestUse
 from merit.gate.verdict import Check
 from merit.metrics import BinaryMetrics, Resampling, estimate_intervals
 from merit.scoring.package import Package, extract_columns
+from tests.conftest import _values
 
 ROWS = 600
 
 
 class Rival(Champion):
-    """A champion whose package is at hand, or can't be brought."""
+    """A champion of the same data whose package is at hand, or can't be brought."""
 
     package: Package | None = None
     same = False
+    data: Data | None = None
+
+    def has_same_data(self) -> bool:
+        """Say so; the real one is tested with the champion."""
+        return True
+
+    def read_data_section(self) -> Data:
+        """Give what the test says."""
+        assert self.data is not None
+        return self.data
 
     def is_candidate(self) -> bool:
         """Say what the test says; the real one is tested with the champion."""
@@ -49,9 +62,17 @@ def run_family(family: CheckFamily, evidence: Evidence) -> list[Check]:
 
 def rival(package: Package | None = None, *, same: bool = False) -> Champion:
     champion = Rival("a" * 40, {"model": "m.dir"})
+    object.__setattr__(champion, "data", Lock.model_validate(_values()).data)
     object.__setattr__(champion, "package", package)
     object.__setattr__(champion, "same", same)
     return champion
+
+
+@pytest.fixture(autouse=True)
+def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the candidate be the first to be judged on its test rows: there are neither runs nor commits here."""
+    use = TestUse("sha256:" + "0" * 64, "0" * 32 + ".dir", 1, "Git")
+    monkeypatch.setattr("merit.gate.evidence.count_candidates", lambda lock, rows: use)
 
 
 @pytest.fixture

@@ -241,6 +241,18 @@ class Waiver(Section):
     """The last day of the permission."""
 
 
+class TestRows(Section):
+    """What the test rows may still be used for."""
+
+    __test__ = False  # no class of tests, for pytest
+
+    unseen: Annotated[PositiveInt, Weaker("smaller")] = 200
+    """The minimum number of test rows that the champion has seen neither in training nor in validation, where it has
+    seen others: the two are compared on these rows only."""
+    candidates: Annotated[PositiveInt | None, Weaker("larger")] = 100
+    """The maximum number of different candidates judged on the same test rows; null is no limit."""
+
+
 CHECK_PACKAGE = "merit.gate.checks"
 NOT_WAIVABLE = (*list_names_with(CHECK_PACKAGE, "WAIVABLE", False), "waivers")
 """Checks that can't be waived. Without them the other checks mean nothing, since they would be about other data or
@@ -269,6 +281,7 @@ class Gate(Section):
     """Robustness against perturbed inputs; null disables the check."""
     behaviour: BehaviouralTests = BehaviouralTests()
     """Behavioural tests that the model must pass whatever its metrics."""
+    test_rows: TestRows = TestRows()
     time: LatencyLimits | None = None
     """Latency limits of the package; null disables the check."""
     replay: Replay | None = None

@@ -29,6 +29,7 @@ from merit.gate.report.sections import (
     ReportSection,
     Slice,
     Splits,
+    TestRows,
     Text,
     Verdict,
     Waiver,
@@ -60,6 +61,7 @@ class Report(ReportSection):
     """Null if there is no commit to compare with."""
     data: DataChange | None = None
     parts: Splits | None = None
+    test_rows: TestRows | None = None
     confidence: Annotated[float, Field(gt=0, lt=1)] | None = None
     blocks: Blocks | None = None
     checks: BoundedList[Check]

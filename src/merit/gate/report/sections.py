@@ -233,6 +233,31 @@ class Splits(ReportSection):
     test: SplitRows
 
 
+class UnseenRows(ReportSection):
+    """The test rows that the champion has seen neither in training nor in validation."""
+
+    rows: Count
+    from_: Text | None = Field(default=None, alias="from")
+    """The first day of these rows; null if rows have no time."""
+    to: Text | None = None
+
+
+class TestRows(ReportSection):
+    """The rows that the candidate was judged on."""
+
+    __test__ = False  # no class of tests, for pytest
+
+    rows: Count
+    digest: Text | None = None
+    """The hash of their keys and targets, or of their file where they have no keys."""
+    candidates: Count | None = None
+    """How many different candidates were judged on them, up to this one and with it."""
+    counted_in: Text | None = None
+    """Where these were counted."""
+    unseen: UnseenRows | None = None
+    """The rows on which candidate and champion were compared; null if they were not."""
+
+
 class Check(ReportSection):
     """The result of one check: what was found, what is allowed, and what to do if it did not pass."""
 

@@ -75,6 +75,27 @@ def format_split(split: SplitRows) -> str:
     return f"{rows} ({split.from_[:10]} to {split.to[:10]})" if split.from_ and split.to else rows
 
 
+def describe_unseen_rows(report: Report) -> str:
+    """Return on which test rows the champion was compared; empty if on all of them, or on none."""
+    rows = report.test_rows
+    if rows is None or rows.unseen is None or rows.unseen.rows == rows.rows:
+        return ""
+    period = f" ({rows.unseen.from_} to {rows.unseen.to})" if rows.unseen.from_ and rows.unseen.to else ""
+    return (
+        f"Compared with it on {rows.unseen.rows:,} of {rows.rows:,} test rows{period}: it has seen the others in "
+        "training or validation."
+    )
+
+
+def describe_test_use(report: Report) -> str:
+    """Return how many candidates were judged on the test rows; empty if that was not counted."""
+    rows = report.test_rows
+    if rows is None or rows.candidates is None:
+        return ""
+    candidates = "1 candidate was" if rows.candidates == 1 else f"{rows.candidates:,} candidates were"
+    return f"{candidates} judged on these test rows (counted in {rows.counted_in})."
+
+
 def format_interval(estimate: Estimate | None, *, signed: bool = False) -> str:
     """Format a value with its interval, or a placeholder if it is undefined."""
     if estimate is None:

@@ -155,6 +155,20 @@ def test_without_a_champion_nothing_is_compared() -> None:
     assert "2 slices have too few rows to be measured." in text
 
 
+def test_both_forms_say_on_which_test_rows_the_champion_was_compared_and_how_often_they_were_asked(
+    curves: None,
+) -> None:
+    made = reports.full()
+    texts = [render.render_markdown(made), render.render_html(made)]
+    said = "Compared with it on 12,004 of 26,218 test rows (2013-10-16 to 2013-10-31): it has seen the others in"
+    assert all(said in text.replace("\\", "") for text in texts)
+    asked = "17 candidates were judged on these test rows (counted in MLflow and Git)."
+    assert all(asked in text.replace("\\", "") for text in texts)
+    for unseen in (None, {"rows": 26_218, "from": None, "to": None}):
+        made["test_rows"]["unseen"] = unseen
+        assert "Compared with it" not in render.render_markdown(made)
+
+
 def test_data_that_is_the_champions_own_is_told_in_a_line() -> None:
     made = reports.full()
     made["data"] |= {"identical": True, "missing": [], "categories": [], "drift": [], "columns": None}
@@ -172,7 +186,7 @@ def test_a_report_on_the_data_alone_never_says_that_a_model_may_merge() -> None:
 
 
 @pytest.mark.parametrize(
-    "absent", ["parts", "metrics", "champion", "data", "change", "curves", "candidate", "confidence"]
+    "absent", ["parts", "test_rows", "metrics", "champion", "data", "change", "curves", "candidate", "confidence"]
 )
 def test_what_was_not_judged_may_be_null_in_every_form(
     curves: None, absent: str, capsys: pytest.CaptureFixture[str]

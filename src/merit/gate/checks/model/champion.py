@@ -48,13 +48,19 @@ def _pass_unchanged(evidence: Evidence) -> CheckResult:
 
 def _report_unscorable(evidence: Evidence) -> CheckResult:
     assert evidence.champion is not None
-    text = f"{evidence.champion.commit[:7]} can't be scored: {evidence.champion_comparison.problem}"
-    return CheckResult("", Verdict.INCONCLUSIVE, text, "no worse than the champion", UNSCORABLE_ADVICE)
+    comparison = evidence.champion_comparison
+    text = (
+        f"{evidence.champion.commit[:7]} can't be {'compared' if comparison.advice else 'scored'}: {comparison.problem}"
+    )
+    advice = comparison.advice or UNSCORABLE_ADVICE
+    return CheckResult("", Verdict.INCONCLUSIVE, text, "no worse than the champion", advice)
 
 
 def _check_metric(evidence: Evidence, *, rule: MetricMargin) -> CheckResult:
-    comparison = evidence.champion_comparison
-    result = check_no_worse(comparison.difference[rule.metric], evidence, rule, ADVICE)
+    comparison, unseen = evidence.champion_comparison, evidence.unseen_rows
+    result = check_no_worse(comparison.difference[rule.metric], evidence, rule, ADVICE, size=evidence.unseen_size)
+    note = "" if unseen.is_all else f"; on {unseen.describe()}, which the champion has not seen"
+    result = replace(result, found=f"{result.found}{note}")
     counts = (1 + len(evidence.seeds), 1 + len(comparison.seeds))
     if counts == (1, 1):
         return replace(result, found=f"{result.found}; how much a seed alone moves it is not known (evaluate.seeds)")

@@ -80,8 +80,19 @@ def advise_undefined(size: SampleSize) -> str:
     return UNDEFINED_METRIC_ADVICE
 
 
-def check_no_worse(difference: Estimate, evidence: Evidence, rule: MetricMargin, advice: str) -> Check:
-    """Check that a model is no worse than another by more than a margin (`check_no_worse_than`)."""
+def check_no_worse(
+    difference: Estimate, evidence: Evidence, rule: MetricMargin, advice: str, *, size: SampleSize | None = None
+) -> Check:
+    """Check that a model is no worse than another by more than a margin (`check_no_worse_than`).
+
+    Args:
+        difference: the difference of the metric, candidate minus rival.
+        evidence: the input of the checks.
+        rule: the metric and the margin.
+        advice: what to do if the check fails.
+        size: the sample behind the difference; None for all test rows.
+    """
+    size = size or evidence.size
     higher_is_better = evidence.is_higher_better(rule.metric)
     value, low, high = difference.value, difference.low, difference.high
     loss = Estimate(-value, -high, -low) if higher_is_better else difference
@@ -92,8 +103,8 @@ def check_no_worse(difference: Estimate, evidence: Evidence, rule: MetricMargin,
     found = f"{format_estimate(difference, signed=True)}{_describe_power(loss, rule.margin, evidence)}"
     if verdict != Verdict.INCONCLUSIVE:
         return Check("", verdict, found, str(limit), advice)
-    min_rows = _estimate_rows_for_precision(loss, rule.margin, evidence.size.rows)
-    return Check("", verdict, found, str(limit), _advise_imprecise(loss, min_rows, evidence.size), rows_needed=min_rows)
+    min_rows = _estimate_rows_for_precision(loss, rule.margin, size.rows)
+    return Check("", verdict, found, str(limit), _advise_imprecise(loss, min_rows, size), rows_needed=min_rows)
 
 
 def _describe_power(loss: Estimate, margin: float, evidence: Evidence) -> str:
