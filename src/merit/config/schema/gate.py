@@ -61,6 +61,13 @@ class DataGate(Section):
     """The maximum share of the champion's rows that the candidate's data no longer has."""
     changed: Annotated[Share, Weaker("larger")] = 0.05
     """The maximum share of rows in both that have changed values; `data.contract.unique` matches the rows."""
+    added: Annotated[Share, Weaker("larger")] = 0.05
+    """The maximum share of new rows within the time that the champion's data covers; new rows outside it, and rows
+    without data.time, are growth."""
+    labels: Annotated[Share, Weaker("larger")] = 0.005
+    """The maximum share of rows in both whose target changed. This limit and those for gone, changed and added rows
+    also hold, beyond chance, for each part; slices of evaluate.slices, months and slices by month may have five times
+    as much."""
     missing: Annotated[Share, Weaker("larger")] = 0.05
     """How far the share of missing values of any column may move."""
     categories: Annotated[Share, Weaker("larger")] = 0.05
