@@ -41,7 +41,7 @@ class LeakageLimits(Section):
 
     shared: Annotated[Share, Weaker("larger")] = 0.01
     """The maximum share of test rows whose features and target also occur in the training rows, beyond the share
-    expected by chance."""
+    expected by chance; the same for training and validation, and validation and test rows, and for near-copies."""
     entity: Annotated[list[str] | None, Weaker("fewer", null="detected")] = None
     """The columns that together identify an entity, such as a patient, that must not be in both training and test rows;
     [] if each row stands for itself. null detects them: split.column, and columns of feature none whose names and
@@ -50,6 +50,11 @@ class LeakageLimits(Section):
     column: Annotated[OpenShare, Weaker("larger")] = 0.98
     """How well a single column may predict the target: ROC AUC, the accuracy gained as a share of the possible gain, or
     R2, depending on the task."""
+    together: Annotated[OpenShare, Weaker("larger")] = 0.995
+    """How well all features together, or any two, may predict the target, measured in the same way."""
+    gain: Annotated[OpenShare, Weaker("larger")] = 0.2
+    """How much better new or changed features may predict the target than the champion's, as a share of what was left
+    to gain: a larger gain is too good to be true until somebody says by data.columns.NAME.known why it is not."""
     overlap: Annotated[Share, Weaker("larger")] = 0.0
     """The maximum share of validation and test rows that are not later than all training rows."""
 

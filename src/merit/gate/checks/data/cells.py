@@ -59,7 +59,8 @@ class CellCounts:
         """Return the cell that is most surely over its limit; None if none is.
 
         A part has the limit itself, another cell `CELL_FACTOR` times as much. A cell is over it if so many changes have
-        less than the chance allowed at that limit, by the binomial distribution, corrected for all cells (Bonferroni).
+        less than the chance allowed at that limit, by the binomial distribution, corrected for the number of parts or
+        of other cells (Bonferroni).
         """
         from scipy.special import betainc
 
@@ -70,10 +71,11 @@ class CellCounts:
         if cells.is_empty():
             return None
         rows, counts = cells[TOTALS[kind]].to_numpy(), cells[kind].to_numpy()
-        share = np.minimum(1.0, limit * np.where(cells.select(is_whole).to_series().to_numpy(), 1, CELL_FACTOR))
+        whole = cells.select(is_whole).to_series().to_numpy()
+        share = np.minimum(1.0, limit * np.where(whole, 1, CELL_FACTOR))
         # The chance of so many or more of a binomial distribution, as an incomplete beta function.
         chance = np.where(counts > 0, betainc(np.maximum(counts, 1.0), rows - np.maximum(counts, 1.0) + 1, share), 1.0)
-        over_limit = np.flatnonzero(chance < FALSE_ALARMS / cells.height)
+        over_limit = np.flatnonzero(chance < FALSE_ALARMS / np.where(whole, whole.sum(), (~whole).sum()))
         if not len(over_limit):
             return None
         worst = over_limit[np.argmax((counts / rows / share.clip(1e-9))[over_limit])]
@@ -142,13 +144,13 @@ def _flag_candidate(
 ) -> pl.DataFrame:
     """Return which rows of the candidate have a pair, changed, have another label, and are new."""
     rows = matches.candidate_rows
-    matched = _mark_rows(candidate.height, rows)
+    matched = mark_rows(candidate.height, rows)
     flags = {
         "matched": matched,
-        "changed": _mark_rows(candidate.height, rows[matches.changed]),
-        "relabelled": _mark_rows(candidate.height, rows[matches.relabelled]),
+        "changed": mark_rows(candidate.height, rows[matches.changed]),
+        "relabelled": mark_rows(candidate.height, rows[matches.relabelled]),
         # Without a time nothing tells growth from rows that were made up.
-        "added": ~matched & _find_covered(times, others) if times is not None else np.zeros(candidate.height, bool),
+        "added": ~matched & find_covered(times, others) if times is not None else np.zeros(candidate.height, bool),
     }
     return pl.DataFrame(flags).with_columns(part=candidate.part_index)
 
@@ -157,18 +159,19 @@ def _flag_champion(
     champion: Dataset, matches: RowMatches, others: pl.Series | None, times: pl.Series | None
 ) -> pl.DataFrame:
     """Return which rows of the champion are in the candidate's time, and which of them are gone."""
-    covered = _find_covered(times, others) if times is not None else np.ones(champion.height, bool)
-    gone = ~_mark_rows(champion.height, matches.champion_rows) & covered
+    covered = find_covered(times, others) if times is not None else np.ones(champion.height, bool)
+    gone = ~mark_rows(champion.height, matches.champion_rows) & covered
     return pl.DataFrame({"before": covered, "gone": gone}).with_columns(part=champion.part_index)
 
 
-def _mark_rows(height: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+def mark_rows(height: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return a mask of the rows with some numbers."""
     marks = np.zeros(height, dtype=bool)
     marks[rows] = True
     return marks
 
 
-def _find_covered(times: pl.Series, others: pl.Series | None) -> NDArray[np.bool_]:
+def find_covered(times: pl.Series, others: pl.Series | None) -> NDArray[np.bool_]:
     """Return which times lie between the first and the last of the other version."""
     if others is None or others.null_count() == len(others):
         return np.ones(len(times), bool)

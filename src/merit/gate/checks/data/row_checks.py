@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from merit.config.schema.gate import DataGate
-from merit.gate.checks.data.cells import CELL_FACTOR, Cell, CellCounts
+from merit.gate.checks.data.cells import CELL_FACTOR, Cell, CellCounts, find_covered, mark_rows
+from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.findings import build_check, format_worst
+from merit.gate.checks.data.matching import RowMatches
+from merit.gate.checks.data.selective_rows import Selectivity, measure_selectivity
 from merit.gate.verdict import Check
 
 
@@ -34,8 +37,19 @@ def check_rows(changes: Mapping[str, Any], columns: Mapping[str, int], cells: Ce
     return build_check("rows", passed, text, f"{allowed}; {_describe_cell_limit()}", f"{advice}changed")
 
 
-def check_labels(cells: CellCounts, limit: float) -> Check:
-    """Check the share of rows in both versions whose label changed."""
+def measure_selected_rows(candidate: Dataset, champion: Dataset, matches: RowMatches) -> dict[str, Selectivity]:
+    """Return whether gone rows, and rows added in the champion's time, were selected by their label."""
+    gone = ~mark_rows(champion.height, matches.champion_rows)
+    selected = {"gone": measure_selectivity(champion, gone)}
+    if candidate.data.time is not None and champion.data.time is not None:
+        covered = find_covered(candidate.read_times(), champion.read_times())
+        added = ~mark_rows(candidate.height, matches.candidate_rows) & covered
+        selected["added"] = measure_selectivity(candidate, added)
+    return selected
+
+
+def check_labels(cells: CellCounts, selected: Mapping[str, Selectivity], limit: float) -> Check:
+    """Check the share of rows in both versions whose label changed, and that no rows came or went by their label."""
     count, rows = cells.count("relabelled")
     allowed = f"at most {limit:.2%}; {_describe_cell_limit()}"
     advice = (
@@ -47,7 +61,13 @@ def check_labels(cells: CellCounts, limit: float) -> Check:
     worst = cells.find_worst("relabelled", limit)
     text = f"{count:,} of {rows:,} changed ({count / rows:.2%}){_describe_worst('changed', worst)}"
     text += _name_slices(cells, ["relabelled"])
-    return build_check("labels", count / rows <= limit and worst is None, text, allowed, advice)
+    over_limit = {kind: each for kind, each in selected.items() if each.is_beyond(limit)}
+    for kind, each in over_limit.items():
+        text += (
+            f"; {each.rows:,} {kind} rows were selected by their label: {each.excess:,.0f} more of one than their days"
+        )
+    passed = count / rows <= limit and worst is None and not over_limit
+    return build_check("labels", passed, text, allowed, advice)
 
 
 def _describe_cell_limit() -> str:

@@ -14,7 +14,13 @@ from merit.gate.checks.data.cells import count_cells
 from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.drift_comparison import ALLOWED_TEXT, DriftComparison, build_other_target_check
 from merit.gate.checks.data.findings import Findings, build_check, format_worst
-from merit.gate.checks.data.row_checks import check_labels, check_rows, list_changed_slices
+from merit.gate.checks.data.leakage_checks import check_new_features
+from merit.gate.checks.data.row_checks import (
+    check_labels,
+    check_rows,
+    list_changed_slices,
+    measure_selected_rows,
+)
 from merit.gate.checks.protocol import DataFamily
 from merit.gate.verdict import Check
 
@@ -29,6 +35,7 @@ CHECK_NAMES = (
     "drift, target",
     "drift, validation",
     "drift, test",
+    "leakage, new features",
 )
 OTHER_MODEL_ADVICE = (
     "if this is another model, give it a name of its own (name in conf/config.yaml): it then has no champion yet"
@@ -115,7 +122,7 @@ def _compare_datasets(lock: Lock, champion: Champion, candidate: Dataset, champi
     }
     has_same_target = matching.identify_target(candidate.data) == matching.identify_target(champion_dataset.data)
     target_checks = [
-        check_labels(cells, limits.labels),
+        check_labels(cells, measure_selected_rows(candidate, champion_dataset, matches), limits.labels),
         _check_target_rate(champion_dataset, target_summaries, limits.target),
     ]
     if not has_same_target:
@@ -127,6 +134,7 @@ def _compare_datasets(lock: Lock, champion: Champion, candidate: Dataset, champi
         _check_categories(categories, rows, limits.categories),
         *target_checks,
         *drift.build_checks(),
+        check_new_features(candidate, champion_dataset, changed_columns, limits),
     ]
     report = {
         "champion": _describe_champion(champion, champion_dataset.height),

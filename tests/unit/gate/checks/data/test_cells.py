@@ -12,6 +12,7 @@ from merit.config.schema import Lock
 from merit.gate.checks.data.cells import CELL_FACTOR, COUNTS, CellCounts, count_cells
 from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.matching import count_changed_columns, match_rows
+from merit.gate.checks.data.selective_rows import Selectivity, measure_selectivity
 from merit.gate.verdict import Verdict
 from tests.unit.gate.checks.data.conftest import Look, check
 
@@ -142,7 +143,7 @@ def cells(**counts: list[int]) -> CellCounts:
 
 @pytest.mark.parametrize(
     ("rows", "count", "over"),
-    [(1000, 74, False), (1000, 75, True), (199, 199, False), (200, 200, True)],  # 5 % of 1,000 and four deviations
+    [(1000, 73, False), (1000, 74, True), (199, 199, False), (200, 200, True)],  # 5 % of 1,000 and four deviations
 )
 def test_a_slice_is_over_its_limit_beyond_chance_and_from_a_number_of_rows_on(
     rows: int, count: int, over: bool
@@ -170,3 +171,36 @@ def test_rows_without_a_time_are_in_no_month(
     assert counted.frame["month"].null_count() == counted.frame.height
     assert counted.count("added") == (0, 900)
     assert counted.count("gone") == (0, 900)
+
+
+@pytest.mark.parametrize("share", [20, 30])
+@pytest.mark.parametrize("gone", [True, False])
+def test_rows_that_came_or_went_by_their_label_are_refused_though_they_are_few(
+    look_at: Look, many: pl.DataFrame, share: int, gone: bool
+) -> None:
+    fewer = many.filter((pl.col("late") == 0) | (TURN % share > 0))
+    found = check(look_at(fewer, many) if gone else look_at(many, fewer), "data: labels")
+    assert found.verdict is Verdict.FAIL
+    assert f"{'gone' if gone else 'added'} rows were selected by their label" in found.found
+
+
+def test_a_day_that_is_gone_was_not_selected_by_its_labels(look_at: Look, many: pl.DataFrame) -> None:
+    late_day = many.with_columns(late=pl.when(TURN.is_between(2000, 2099)).then(1.0).otherwise("late"))
+    found = check(look_at(late_day.filter(~TURN.is_between(2000, 2099)), late_day), "data: labels")
+    assert found.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("rows", "excess", "beyond"), [(400, 80.0, False), (400, 81.0, True), (100, 50.0, False), (100, 50.1, True)]
+)
+def test_rows_are_selected_beyond_the_limit_and_beyond_chance(rows: int, excess: float, beyond: bool) -> None:
+    assert Selectivity(rows, excess, 10_000).is_beyond(0.005) is beyond
+
+
+def test_above_and_below_the_median_are_the_labels_of_a_regression(
+    opened: Opened, many: pl.DataFrame, lock: Lock
+) -> None:
+    data = lock.data.model_copy(update={"target": lock.data.target.model_copy(update={"task": "regression"})})
+    dataset = opened(many.with_columns(late=pl.col("size")), data)
+    found = measure_selectivity(dataset, (many["size"] > 60).to_numpy())
+    assert found.excess > 0.45 * found.rows

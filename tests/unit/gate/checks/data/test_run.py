@@ -15,8 +15,8 @@ from merit.gate.verdict import Verdict
 from tests.unit.gate.checks.data.conftest import ROWS, Look, check
 
 COMPARED = [f"data: {name}" for name in CHECK_NAMES]
-ITSELF = ["data: duplicates", "data: leakage, shared rows", "data: leakage, one column", "data: leakage, time",
-          "data: label noise", "data: constant target"]  # fmt: skip
+ITSELF = ["data: duplicates", "data: leakage, shared rows", "data: leakage, near-copies", "data: leakage, one column",
+          "data: leakage, together", "data: leakage, time", "data: label noise", "data: constant target"]  # fmt: skip
 
 
 def test_good_data_passes_every_check_and_each_is_of_the_data(look_at: Look, good: pl.DataFrame) -> None:
