@@ -46,9 +46,9 @@ class SharedRows:
 
 
 def count_shared_rows(
-    examples: pl.Series, part_index: pl.Series, known: str = "train", part: str = "test"
-) -> SharedRows:
-    """Count the rows of one part that occur in another.
+    examples: pl.Series, part_index: pl.Series, pairs: Sequence[tuple[str, str]] = (("train", "test"),)
+) -> list[SharedRows]:
+    """Count the rows of one part that occur in another, for pairs of a known part and one whose rows are counted.
 
     Rows with few categories coincide without any leakage. The duplicates within the known part say how often: as a
     rule, a row of it has a duplicate among the others as often as a row of another part does.
@@ -56,13 +56,17 @@ def count_shared_rows(
     Args:
         examples: a hash of each row's features and target.
         part_index: the index of each row's part in `PARTS`.
-        known: the part that is known.
-        part: the part whose rows are counted.
+        pairs: the pairs of parts.
     """
-    known_rows, rows = (examples.filter(part_index == PARTS.index(each)) for each in (known, part))
-    duplicate_share = known_rows.is_duplicated().mean()
-    shared_count = int(rows.is_in(known_rows.unique().implode()).sum())
-    return SharedRows(shared_count, len(rows), float(duplicate_share or 0.0) * len(rows), known, part)  # type: ignore[arg-type]  # a share
+    rows = {part: examples.filter(part_index == index) for index, part in enumerate(PARTS)}
+    shared = []
+    for known in dict.fromkeys(known for known, _ in pairs):
+        counts = rows[known].rename("example").value_counts()
+        duplicate_share = 1 - counts.filter(pl.col("count") == 1).height / max(1, len(rows[known]))
+        for part in (part for each, part in pairs if each == known):
+            found = rows[part].rename("example").to_frame().join(counts, on="example", how="semi").height
+            shared.append(SharedRows(found, len(rows[part]), duplicate_share * len(rows[part]), known, part))
+    return shared
 
 
 PART_PAIRS = (("train", "test"), ("train", "validation"), ("validation", "test"))
@@ -83,10 +87,14 @@ def hash_near_copies(dataset: Dataset) -> pl.DataFrame:
     deviations = dataset.collect(*(selectors.by_name(name).as_expr().cast(pl.Float64).std() for name in numbers))
     units = dict(zip(numbers, deviations.row(0) if numbers else (), strict=True))
     values = {name: _round_values(name, units.get(name)) for name in names}
-    target = selectors.by_name(dataset.data.target.name).as_expr()
+    target = selectors.by_name(dataset.data.target.name).as_expr().alias("target")
     groups = [names[start::SUBSETS] for start in range(min(SUBSETS, len(names)))]
-    kept = [[values[name] for name in names if name not in group] for group in groups]
-    return dataset.collect(*(pl.struct(*each, target).hash().alias(str(at)) for at, each in enumerate(kept)))
+    hashes = [pl.struct(values[name] for name in group).hash().alias(str(at)) for at, group in enumerate(groups)]
+    by_group = dataset.collect(*hashes, target)
+    return by_group.select(
+        pl.struct("target", *(name for name in map(str, range(len(groups))) if name != left_out)).hash().alias(left_out)
+        for left_out in map(str, range(len(groups)))
+    )
 
 
 def _round_values(name: str, unit: float | None) -> pl.Expr:
@@ -194,6 +202,8 @@ def has_two_answers(target: NDArray[np.float64]) -> bool:
 
 def _compute_roc_auc(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
     """Return the ROC AUC: the share of correctly ordered pairs, ties counting half (Mann and Whitney 1947)."""
-    ranks = pl.Series(predicted).rank("average").to_numpy()
-    positives = int(truth.sum())
-    return float((ranks[truth == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives)))
+    values, position = np.unique(predicted, return_inverse=True)
+    positives = np.bincount(position, truth, len(values))
+    negatives = np.bincount(position, minlength=len(values)) - positives
+    ordered = positives * (negatives.cumsum() - negatives / 2)
+    return float(ordered.sum() / (positives.sum() * negatives.sum()))

@@ -22,6 +22,7 @@ RIDGE = 3.0
 MAX_COLUMNS = 400
 """Columns of the regression: with more, the first ones are taken."""
 PAIR_BINS = 12
+MAX_PAIR_ROWS = 4000
 MAX_PAIRS = 1000
 """Pairs of columns that are scored: of all columns where there are so few, else of the wanted columns and others."""
 FloatArray = NDArray[np.float64]
@@ -70,6 +71,7 @@ def score_pairs(rows: pl.DataFrame, data: Data, wanted: Collection[str] = ()) ->
         data: the settings of conf/data.
         wanted: the features of the pairs where all pairs would be too many.
     """
+    rows = rows.head(MAX_PAIR_ROWS)
     target = rows[data.target.name].cast(pl.Float64).to_numpy()
     half = len(target) // 2
     if not has_two_answers(target[:half]) or not has_two_answers(target[half:]):

@@ -40,7 +40,7 @@ def test_test_rows_may_have_twins_by_the_limit_by_chance_and_by_three_deviations
 def test_the_duplicates_of_training_rows_say_how_many_twins_chance_gives() -> None:
     examples = pl.Series([1, 1, 2, 3, 7, 1, 3, 4, 4, 5], dtype=pl.UInt64)
     part_index = pl.Series([0, 0, 0, 0, 1, 2, 2, 2, 2, -1], dtype=pl.Int8)
-    assert leakage.count_shared_rows(examples, part_index) == SharedRows(count=2, rows=4, expected=2.0)
+    assert leakage.count_shared_rows(examples, part_index) == [SharedRows(count=2, rows=4, expected=2.0)]
 
 
 def test_an_entity_is_shared_by_its_test_rows_and_a_row_without_one_counts_on_no_side(

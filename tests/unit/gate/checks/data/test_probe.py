@@ -91,7 +91,7 @@ def test_a_new_feature_too_good_to_be_true_is_no_pass(
 
 
 def test_a_feature_that_changed_is_looked_at_as_a_new_one(look_at: Look, good: pl.DataFrame) -> None:
-    told = good.with_columns(weight=pl.col("weight") + 0.8 * pl.col("late"))
+    told = good.with_columns(weight=pl.col("weight") + 0.9 * pl.col("late"))
     assert check(look_at(told, good), NAME).verdict is Verdict.INCONCLUSIVE
 
 
