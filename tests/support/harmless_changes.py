@@ -104,6 +104,12 @@ def another_compression(world: World) -> None:
 
 
 @harmless("validate")
+def numbers_that_were_stored_in_single_precision(world: World) -> None:
+    floats = pl.selectors.float()
+    world.rows(lambda rows: rows.with_columns(floats.cast(pl.Float32).cast(pl.Float64)))
+
+
+@harmless("validate")
 def a_few_rows_less(world: World) -> None:
     world.rows(lambda rows: rows.sample(fraction=0.995, seed=0).sort("departure"))
 

@@ -163,6 +163,34 @@ def far_more_of_them_late(world: World) -> None:
     )
 
 
+@data("data: labels")
+def one_carriers_labels_inverted(world: World) -> None:
+    inverted = pl.col("carrier") == "DL"
+    world.rows(lambda rows: rows.with_columns(late=pl.when(inverted).then(1 - pl.col("late")).otherwise("late")))
+
+
+@data("data: labels")
+def a_day_of_labels_shifted_by_a_row(world: World) -> None:
+    shifted = pl.when(pl.col("departure").dt.day() == 9).then(pl.col("late").shift(1)).otherwise("late")
+    world.rows(lambda rows: rows.with_columns(late=shifted))
+
+
+@data("data: labels")
+def one_in_twenty_late_flights_lost(world: World) -> None:
+    world.rows(lambda rows: rows.filter((pl.col("late") == 0) | (pl.int_range(pl.len()) % 20 > 0)))
+
+
+@data("data: filter")
+def a_filter_that_drops_the_hard_cases(world: World) -> None:
+    world.set('data.filter="arr_delay IS NOT NULL AND arr_delay NOT BETWEEN 12 AND 17"')
+
+
+@data("data: drift, test")
+def celsius_in_the_test_rows_alone(world: World) -> None:
+    celsius = pl.when(pl.col("departure").dt.day() > 25).then((pl.col("temp") - 32) / 1.8).otherwise("temp")
+    world.rows(lambda rows: rows.with_columns(temp=celsius))
+
+
 # Stages: what can't be computed is no candidate.
 
 

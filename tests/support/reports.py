@@ -59,7 +59,9 @@ def _data() -> dict[str, Any]:
 
     return {
         "champion": {"commit": CHAMPION, "rows": 246_017},
-        "rows": {"now": 273_355, "before": 246_017, "added": 27_512, "gone": 174, "changed": 2_031},
+        "rows": {"now": 273_355, "before": 246_017, "added": 27_512, "gone": 174, "changed": 2_031, "relabelled": 12},
+        "changed_columns": [{"column": "temp", "rows": 2_019}, {"column": "late", "rows": 12}],
+        "changed_slices": [{"slice": "carrier B6", "change": "relabelled", "count": 12, "rows": 43_170}],
         "columns": {
             "added": ["precip_6h"],
             "gone": ["gust"],

@@ -34,6 +34,25 @@ def is_servable_name(name: str) -> bool:
     return not any(each in '"\\' or each < " " for each in name)
 
 
+class Known(Section):
+    """Why a column is known before the outcome: the time by which it is, or a reason."""
+
+    by: str | None = None
+    """A datetime column: the time by which the value was known. The gate checks that no row's is after data.time."""
+    reason: Annotated[str | None, Field(min_length=10)] = None
+    """The reason, for reviewers."""
+
+    @model_validator(mode="after")
+    def _check_one(self) -> "Known":
+        if (self.by is None) == (self.reason is None):
+            raise ValueError("give either by, a datetime column, or reason")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _omit_unset_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if value is not None}
+
+
 class Column(Section):
     """One raw column: its contract, and the feature that the model makes of it.
 
@@ -50,6 +69,9 @@ class Column(Section):
     """The shape of an array column, such as [8, 8] for an image of one channel; `min` and `max` bound its elements."""
     description: str | None = None
     """Its meaning and unit, for readers."""
+    known: Known | None = None
+    """Why its value is known before the outcome; the gate asks for it where a new or changed feature predicts the
+    target too well (gate.data.leakage.gain)."""
     allowed: list[str] | list[int] | None = None
     """The only allowed values."""
     min: float | None = None

@@ -205,6 +205,7 @@ class Data(Section):
         }.items():
             if needs_time and self.time is None:
                 raise ValueError(f"{setting} needs time to name a datetime column")
+        self._check_known()
         self._check_target()
         self._check_separators()
         for name, column in self.columns.items():
@@ -218,6 +219,18 @@ class Data(Section):
         if not any(column.feature != "none" for column in self.columns.values()):
             raise ValueError("no column is a feature; set 'feature' on some")
         return self
+
+    def _check_known(self) -> None:
+        """Check that `known.by` names a datetime column, to compare with data.time."""
+        for name, column in self.columns.items():
+            if column.known is None or column.known.by is None:
+                continue
+            by = self.columns.get(column.known.by)
+            if self.time is None or by is None or by.type != "datetime":
+                raise ValueError(
+                    f"columns.{name}.known.by names '{column.known.by}'; it must be a datetime among the columns, and "
+                    "data.time must name the time of the prediction"
+                )
 
     def _check_separators(self) -> None:
         """Check that no column uses the same character for thousands as for decimals (its own or the source's)."""

@@ -41,7 +41,7 @@ class LeakageLimits(Section):
 
     shared: Annotated[Share, Weaker("larger")] = 0.01
     """The maximum share of test rows whose features and target also occur in the training rows, beyond the share
-    expected by chance."""
+    expected by chance; the same for training and validation, and validation and test rows, and for near-copies."""
     entity: Annotated[list[str] | None, Weaker("fewer", null="detected")] = None
     """The columns that together identify an entity, such as a patient, that must not be in both training and test rows;
     [] if each row stands for itself. null detects them: split.column, and columns of feature none whose names and
@@ -50,6 +50,11 @@ class LeakageLimits(Section):
     column: Annotated[OpenShare, Weaker("larger")] = 0.98
     """How well a single column may predict the target: ROC AUC, the accuracy gained as a share of the possible gain, or
     R2, depending on the task."""
+    together: Annotated[OpenShare, Weaker("larger")] = 0.995
+    """How well all features together, or any two, may predict the target, measured in the same way."""
+    gain: Annotated[OpenShare, Weaker("larger")] = 0.2
+    """How much better new or changed features may predict the target than the champion's, as a share of what was left
+    to gain: a larger gain is too good to be true until somebody says by data.columns.NAME.known why it is not."""
     overlap: Annotated[Share, Weaker("larger")] = 0.0
     """The maximum share of validation and test rows that are not later than all training rows."""
 
@@ -61,6 +66,13 @@ class DataGate(Section):
     """The maximum share of the champion's rows that the candidate's data no longer has."""
     changed: Annotated[Share, Weaker("larger")] = 0.05
     """The maximum share of rows in both that have changed values; `data.contract.unique` matches the rows."""
+    added: Annotated[Share, Weaker("larger")] = 0.05
+    """The maximum share of new rows within the time that the champion's data covers; new rows outside it, and rows
+    without data.time, are growth."""
+    labels: Annotated[Share, Weaker("larger")] = 0.005
+    """The maximum share of rows in both whose target changed. This limit and those for gone, changed and added rows
+    also hold, beyond chance, for each part; slices of evaluate.slices, months and slices by month may have five times
+    as much."""
     missing: Annotated[Share, Weaker("larger")] = 0.05
     """How far the share of missing values of any column may move."""
     categories: Annotated[Share, Weaker("larger")] = 0.05

@@ -137,6 +137,25 @@ class DataRows(ReportSection):
     gone: Count | None = None
     changed: Count | None = None
     """Rows with the same key and other values; null if the data declares no key."""
+    relabelled: Count | None = None
+    """Rows in both versions whose target changed."""
+
+
+class ChangedColumn(ReportSection):
+    """A column, and the number of rows in which it changed."""
+
+    column: Text
+    rows: Count
+
+
+class ChangedSlice(ReportSection):
+    """A slice in which more rows changed than in the others."""
+
+    slice: Text
+    change: Literal["relabelled", "changed", "gone", "added"]
+    count: Count
+    rows: Count
+    """The rows of the slice that could have changed in this way."""
 
 
 class DataChampion(ReportSection):
@@ -212,6 +231,10 @@ class DataChange(ReportSection):
 
     champion: DataChampion | None = None
     rows: DataRows | None = None
+    changed_columns: BoundedList[ChangedColumn] | None = None
+    """The columns in which rows changed, most rows first."""
+    changed_slices: BoundedList[ChangedSlice] | None = None
+    """The slices with more changes than their share of the rows, most first, for each kind of change."""
     columns: ColumnChanges | None = None
     missing: BoundedList[MissingChange] | None = None
     """Columns whose share of missing values changed."""

@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from merit import artifacts
 from merit.config.schema.data import Data
@@ -88,9 +89,17 @@ class Dataset:
         """The index of each row's part in `merit.data.split.PARTS`, -1 for none; int8 [rows]."""
         return assign_parts(self.collect(*list_split_columns(self.data)), self.data)
 
-    def sample_rows(self, part: str, count: int, seed: int) -> pl.DataFrame:
-        """Return at most `count` random rows of a part, in the order in which they were drawn."""
-        members = np.flatnonzero(self.part_index.to_numpy() == PARTS.index(part))
+    def find_part(self, part: str) -> NDArray[np.bool_]:
+        """Return which rows belong to a part."""
+        return (self.part_index == PARTS.index(part)).to_numpy()
+
+    def read_times(self) -> pl.Series:
+        """Return the time of each row; the data must have a time."""
+        return self.collect(self.data.time or "").to_series()
+
+    def sample_rows(self, rows: str | NDArray[np.bool_], count: int, seed: int) -> pl.DataFrame:
+        """Return at most `count` random rows of a part, or of marked rows, in the order in which they were drawn."""
+        members = np.flatnonzero(self.find_part(rows) if isinstance(rows, str) else rows)
         row_numbers = np.random.default_rng(seed).permutation(members)[:count]
         # The slash keeps the helper columns apart from columns of the data.
         drawn_rows = pl.DataFrame(

@@ -7,6 +7,7 @@ import polars as pl
 from polars import selectors
 
 from merit.gate.checks.data.dataset import Dataset
+from merit.gate.checks.data.matching import RowMatches, list_common_columns
 
 MIN_MISSING_CHANGE = 0.001
 """Smaller differences in the share of missing values are not reported."""
@@ -16,43 +17,15 @@ MAX_NEW_CATEGORIES = 10
 """New categories that the report lists per column."""
 
 
-def list_common_columns(candidate: Dataset, champion: Dataset) -> list[str]:
-    """Return the columns, the target included, that both versions have with the same type."""
-    return [name for name, dtype in candidate.schema.items() if champion.schema.get(name) == dtype]
-
-
-def count_row_changes(candidate: Dataset, champion: Dataset) -> dict[str, int | None]:
-    """Return how many rows were added, removed and changed.
-
-    If both versions have the key columns (`data.contract.unique`), rows are matched by key and compared in their
-    common columns. Otherwise a changed row counts as one removed and one added, and `changed` is None.
-    """
-    shared, keys = list_common_columns(candidate, champion), candidate.data.contract.unique
-    counts_by_kind: dict[str, int | None] = {"now": candidate.height, "before": champion.height}
-    if keys and set(keys) <= set(shared):
-        return counts_by_kind | _count_changes_by_key(candidate, champion, keys, shared)
-    counts = [table.hash_columns({"row": shared})["row"].value_counts() for table in (candidate, champion)]
-    both = counts[0].join(counts[1], on="row", suffix="_before")
-    kept_rows = int(both.select(pl.min_horizontal("count", "count_before").sum()).item())
-    return counts_by_kind | {
-        "added": candidate.height - kept_rows,
-        "gone": champion.height - kept_rows,
-        "changed": None,
-    }
-
-
-def _count_changes_by_key(
-    candidate: Dataset, champion: Dataset, keys: Sequence[str], common_columns: Sequence[str]
-) -> dict[str, int | None]:
-    candidate_hashes, champion_hashes = (
-        dataset.hash_columns({"key": keys, "row": common_columns}).unique("key") for dataset in (candidate, champion)
-    )
-    both = candidate_hashes.join(champion_hashes, on="key", suffix="_before")
-    changed = int((both["row"] != both["row_before"]).sum())
+def count_row_changes(candidate: Dataset, champion: Dataset, matches: RowMatches) -> dict[str, int | None]:
+    """Return how many rows were added, removed, changed and relabelled; `changed` is None for rows without a key."""
     return {
-        "added": candidate_hashes.height - both.height,
-        "gone": champion_hashes.height - both.height,
-        "changed": changed,
+        "now": candidate.height,
+        "before": champion.height,
+        "added": candidate.height - len(matches.candidate_rows),
+        "gone": champion.height - len(matches.champion_rows),
+        "changed": int(matches.changed.sum()) if matches.is_keyed else None,
+        "relabelled": int(matches.relabelled.sum()),
     }
 
 

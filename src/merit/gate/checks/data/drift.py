@@ -138,19 +138,25 @@ def _measure_jensen_shannon(champion: pl.Series, candidate: pl.Series) -> float:
 
     The categories are sorted, so that the sums, and with them the report, are the same to the last bit in every run.
     """
-    from scipy.spatial import distance
+    from scipy.special import rel_entr  # scipy.spatial and scipy.stats take a second to import
 
     counts = [dict(side.value_counts().iter_rows()) for side in (champion, candidate)]
     categories = sorted(set(counts[0]) | set(counts[1]))
-    shares = [
-        np.array([count.get(each, 0) for each in categories]) / len(side)
-        for count, side in zip(counts, (champion, candidate), strict=True)
-    ]
-    return float(distance.jensenshannon(*shares))
+    shares = np.array(
+        [
+            [count.get(each, 0) / len(side) for each in categories]
+            for count, side in zip(counts, (champion, candidate), strict=True)
+        ]
+    )
+    return float(np.sqrt(rel_entr(shares, shares.mean(axis=0)).sum() / 2))
 
 
 def _measure_wasserstein(champion: pl.Series, candidate: pl.Series) -> float:
-    """Return the Wasserstein distance of standardised values, in standard deviations of the champion's."""
-    from scipy import stats
+    """Return the Wasserstein distance of standardised values, in standard deviations of the champion's.
 
-    return float(stats.wasserstein_distance(champion.to_numpy(), candidate.to_numpy()))
+    It is the area between the two distribution functions, as SciPy computes it.
+    """
+    sides = [np.sort(side.to_numpy()) for side in (champion, candidate)]
+    points = np.sort(np.concatenate(sides), kind="stable")
+    shares = [side.searchsorted(points[:-1], side="right") / len(side) for side in sides]
+    return float((np.abs(shares[0] - shares[1]) * np.diff(points)).sum())

@@ -1,15 +1,21 @@
 """Integrity checks of the data that need no champion: duplicate rows, leakage, labels."""
 
+import polars as pl
+
 from merit.config.schema import Lock
 from merit.config.schema.data import GroupSplit, TimeSplit
-from merit.config.schema.gate import DataGate
 from merit.gate.checks.data import labels, leakage
 from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.findings import Findings, build_check, format_worst
+from merit.gate.checks.data.leakage_checks import (
+    MEASURE_NAMES,
+    check_features_together,
+    check_known_times,
+    check_near_copies,
+    check_shared_rows,
+)
 from merit.gate.checks.protocol import DataFamily
 from merit.gate.verdict import Check
-
-MEASURE_NAMES = {"binary": "ROC AUC", "multiclass": "accuracy gained", "regression": "R2"}
 
 
 def check_integrity(lock: Lock, dataset: Dataset) -> Findings:
@@ -25,11 +31,15 @@ def check_integrity(lock: Lock, dataset: Dataset) -> Findings:
     )
     # Rows that differ only in columns that conf/data leaves out are no duplicates: ingest counts them in the source.
     duplicates = hashes.height - hashes["row"].n_unique() if dataset.duplicate_rows is None else dataset.duplicate_rows
+    rows = dataset.sample_rows("train", limits.rows, limits.seed)
     checks = [
         _check_duplicates(duplicates, hashes.height, limits.duplicates),
-        _check_shared_rows(leakage.count_shared_rows(hashes["example"], dataset.part_index), limits.leakage.shared),
+        check_shared_rows(hashes["example"], dataset.part_index, limits.leakage.shared),
+        check_near_copies(dataset, limits.leakage.shared),
         *_check_entities(dataset, limits.leakage.entity),
-        _check_single_features(dataset, limits),
+        _check_single_features(rows, dataset, limits.leakage.column),
+        check_features_together(rows, dataset, limits.leakage.together),
+        *check_known_times(dataset),
         *_check_time_overlap(dataset, limits.leakage.overlap),
         _check_label_conflicts(
             labels.measure_conflicts(hashes.select("features", target.name), target), limits.conflicts
@@ -45,16 +55,6 @@ def _check_duplicates(duplicates: int, rows: int, limit: float) -> Check:
     return build_check(
         "duplicates", share <= limit, f"{duplicates:,} rows ({share:.2%})", f"at most {limit:.2%}", advice
     )
-
-
-def _check_shared_rows(shared: leakage.SharedRows, limit: float) -> Check:
-    """Check that test rows occur in the training rows no more often than by chance."""
-    advice = "the test rows must be new to the model: drop them from the training part, or split by data.time"
-    if shared.rows == 0:
-        return build_check("leakage, shared rows", None, "no test rows", f"at most {limit:.2%}", advice)
-    text = f"{shared.count:,} of {shared.rows:,} test rows have a twin to learn from ({shared.count / shared.rows:.2%})"
-    allowed = f"at most {shared.compute_limit(limit):,} ({limit:.2%} and {shared.expected:,.0f} by chance)"
-    return build_check("leakage, shared rows", shared.count <= shared.compute_limit(limit), text, allowed, advice)
 
 
 def _check_entities(dataset: Dataset, declared: list[str] | None) -> list[Check]:
@@ -95,10 +95,10 @@ def _advise_entity_split(dataset: Dataset, column: str, *, may_be_intended: bool
     return f"{advice}; if it may be on both, gate.data.leakage.entity: []" if may_be_intended else advice
 
 
-def _check_single_features(dataset: Dataset, limits: DataGate) -> Check:
+def _check_single_features(rows: pl.DataFrame, dataset: Dataset, limit: float) -> Check:
     """Check that no feature alone predicts the target suspiciously well."""
-    measure, limit = MEASURE_NAMES[dataset.data.target.task], limits.leakage.column
-    scores = leakage.score_single_features(dataset.sample_rows("train", limits.rows, limits.seed), dataset.data)
+    measure = MEASURE_NAMES[dataset.data.target.task]
+    scores = leakage.score_single_features(rows, dataset.data)
     allowed = f"{measure} at most {limit:g}"
     if not scores:
         advice = "too few training rows, or too few answers among them: bring more"

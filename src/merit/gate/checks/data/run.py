@@ -40,7 +40,10 @@ def _build_base_report(dataset: Dataset) -> dict[str, Any]:
     """Return the report's section `data` as it is without a comparison."""
     return {
         "champion": None,
-        "rows": {"now": dataset.height, "before": None, "added": None, "gone": None, "changed": None},
+        "rows": {"now": dataset.height, "before": None, "added": None, "gone": None, "changed": None}
+        | {"relabelled": None},
+        "changed_columns": None,
+        "changed_slices": None,
         "columns": None,
         "missing": None,
         "categories": None,

@@ -5,27 +5,41 @@ What can't be compared gives an inconclusive check, never a pass.
 
 from typing import Any
 
-import polars as pl
-
 from merit.config.schema import Lock
 from merit.config.schema.data import Data
-from merit.config.schema.gate import DataGate
 from merit.errors import MeritError
 from merit.gate.champion import Champion, describe_missing_champion
-from merit.gate.checks.data import difference, drift
+from merit.gate.checks.data import difference, matching
+from merit.gate.checks.data.cells import count_cells
 from merit.gate.checks.data.dataset import Dataset
-from merit.gate.checks.data.drift import DriftScore
+from merit.gate.checks.data.drift_comparison import ALLOWED_TEXT, DriftComparison, build_other_target_check
 from merit.gate.checks.data.findings import Findings, build_check, format_worst
-from merit.gate.checks.data.model_view import build_model_view, build_target_view
+from merit.gate.checks.data.leakage_checks import check_new_features
+from merit.gate.checks.data.row_checks import (
+    check_labels,
+    check_rows,
+    list_changed_slices,
+    measure_selected_rows,
+)
 from merit.gate.checks.protocol import DataFamily
 from merit.gate.verdict import Check
 
-CHECK_NAMES = ("rows", "missing", "categories", "target rate", "drift", "drift, overall", "drift, target")
-ALLOWED_TEXT = "comparable with the champion's"
+CHECK_NAMES = (
+    "rows",
+    "missing",
+    "categories",
+    "labels",
+    "target rate",
+    "drift",
+    "drift, overall",
+    "drift, target",
+    "drift, validation",
+    "drift, test",
+    "leakage, new features",
+)
 OTHER_MODEL_ADVICE = (
     "if this is another model, give it a name of its own (name in conf/config.yaml): it then has no champion yet"
 )
-OTHER_TARGET_ADVICE = "the champion predicts something else: if this is intended, add a waiver"
 
 
 def compare_with_champion(lock: Lock, champion: Champion | None, candidate: Dataset) -> Findings:
@@ -40,7 +54,7 @@ def compare_with_champion(lock: Lock, champion: Champion | None, candidate: Data
             champion_dataset = Dataset.scan(path, data, "its data")
             return (
                 _compare_datasets(lock, champion, candidate, champion_dataset)
-                if difference.list_common_columns(candidate, champion_dataset)
+                if matching.list_common_columns(candidate, champion_dataset)
                 else _report_incomparable(champion, candidate)
             )
     except MeritError as error:
@@ -71,7 +85,10 @@ def _report_identical(champion: Champion, candidate: Dataset) -> Findings:
     target_summary = difference.summarize_target(candidate)
     report = {
         "champion": _describe_champion(champion, candidate.height),
-        "rows": {"now": candidate.height, "before": candidate.height, "added": 0, "gone": 0, "changed": 0},
+        "rows": {"now": candidate.height, "before": candidate.height, "added": 0, "gone": 0, "changed": 0}
+        | {"relabelled": 0},
+        "changed_columns": [],
+        "changed_slices": [],
         "columns": {"added": [], "gone": [], "retyped": []},
         "missing": [],
         "categories": [],
@@ -93,69 +110,44 @@ def _report_incomparable(champion: Champion, candidate: Dataset) -> Findings:
 
 def _compare_datasets(lock: Lock, champion: Champion, candidate: Dataset, champion_dataset: Dataset) -> Findings:
     """Return the findings on data that differs from the champion's and shares columns with it."""
-    limits = lock.gate.data
-    rows, missing = (
-        difference.count_row_changes(candidate, champion_dataset),
-        difference.compare_missing(candidate, champion_dataset),
-    )
+    limits, matches = lock.gate.data, matching.match_rows(candidate, champion_dataset)
+    cells = count_cells(candidate, champion_dataset, matches, lock.evaluate.slices, lock.evaluate.slice_min_rows)
+    changed_columns = matching.count_changed_columns(candidate, champion_dataset, matches)
+    rows = difference.count_row_changes(candidate, champion_dataset, matches)
+    missing = difference.compare_missing(candidate, champion_dataset)
     categories = difference.compare_categories(candidate, champion_dataset)
     target_summaries = {
         "before": difference.summarize_target(champion_dataset),
         "after": difference.summarize_target(candidate),
     }
-    same_target = _identify_target(candidate.data) == _identify_target(champion_dataset.data)
-    scores = _score_drift(candidate, champion_dataset, limits, same_target=same_target)
-    features = [item for item in scores if item.column != _name_target_column(candidate)]
-    target = next((each for each in scores if each.column == _name_target_column(candidate)), None)
+    has_same_target = matching.identify_target(candidate.data) == matching.identify_target(champion_dataset.data)
+    target_checks = [
+        check_labels(cells, measure_selected_rows(candidate, champion_dataset, matches), limits.labels),
+        _check_target_rate(champion_dataset, target_summaries, limits.target),
+    ]
+    if not has_same_target:
+        target_checks = [build_other_target_check(name, champion_dataset) for name in ("labels", "target rate")]
+    drift = DriftComparison(candidate, champion_dataset, limits)
     checks = [
-        _check_rows(rows, limits),
+        check_rows(rows, changed_columns, cells, limits),
         _check_missing(missing, limits.missing),
         _check_categories(categories, rows, limits.categories),
-        _check_target_rate(champion_dataset, target_summaries, limits.target)
-        if same_target
-        else _build_other_target_check("target rate", champion_dataset),
-        *_check_drift(features, candidate, champion_dataset, limits),
-        _check_target_drift(target, champion_dataset, same_target=same_target),
+        *target_checks,
+        *drift.build_checks(),
+        check_new_features(candidate, champion_dataset, changed_columns, limits),
     ]
     report = {
         "champion": _describe_champion(champion, champion_dataset.height),
         "rows": rows,
+        "changed_columns": [{"column": name, "rows": count} for name, count in changed_columns.items()],
+        "changed_slices": list_changed_slices(cells),
         "columns": difference.compare_columns(candidate, champion_dataset),
         "missing": missing,
         "categories": [{name: each[name] for name in each if name != "gone_rows"} for each in categories],
         "target": target_summaries,
-        "drift": [score.as_json() for score in scores],
+        "drift": [score.as_json() for score in drift.report],
     }
     return Findings(checks, report)
-
-
-def _identify_target(data: Data) -> tuple[str, str, object]:
-    """Return what identifies a target: its name, task and classes."""
-    return data.target.name, data.target.task, data.target.classes
-
-
-def _build_other_target_check(name: str, champion_dataset: Dataset) -> Check:
-    """Return the inconclusive check for a champion that predicts another target."""
-    target = champion_dataset.data.target
-    return build_check(
-        name,
-        None,
-        f"the champion's target is another: {target.name} ({target.task})",
-        ALLOWED_TEXT,
-        OTHER_TARGET_ADVICE,
-    )
-
-
-def _check_rows(changes: dict[str, Any], limits: DataGate) -> Check:
-    """Check the shares of removed and of changed rows."""
-    champion_rows, gone, changed = changes["before"], changes["gone"], changes["changed"]
-    common_rows = max(1, champion_rows - gone)  # a changed row exists on both sides: its share is of those rows
-    passed = gone / champion_rows <= limits.gone and (changed or 0) / common_rows <= limits.changed
-    text = f"{gone:,} of {champion_rows:,} gone ({gone / champion_rows:.2%}), {changes['added']:,} added"
-    text += "" if changed is None else f", {changed:,} changed ({changed / common_rows:.2%})"
-    allowed = f"at most {limits.gone:.2%} gone" + ("" if changed is None else f", {limits.changed:.2%} changed")
-    advice = "bring the rows back as they were; if this is meant, raise gate.data.gone or gate.data.changed"
-    return build_check("rows", passed, text, allowed, advice)
 
 
 def _check_missing(changes: list[dict[str, Any]], limit: float) -> Check:
@@ -203,78 +195,6 @@ def _check_target_rate(champion_dataset: Dataset, target_summaries: dict[str, An
         text = f"{champion_rate:.2%} to {candidate_rate:.2%} positive"
     allowed = f"{limit:g} standard deviations" if champion_dataset.data.target.task == "regression" else f"{limit:.2%}"
     return build_check("target rate", abs(change) <= limit, text, f"moved by at most {allowed}", advice)
-
-
-def _name_target_column(dataset: Dataset) -> str:
-    """Return the target's column name in the drift tables; the suffix keeps it apart from features."""
-    return f"{dataset.data.target.name} (target)"
-
-
-def _score_drift(
-    candidate: Dataset, champion_dataset: Dataset, limits: DataGate, *, same_target: bool
-) -> list[DriftScore]:
-    """Return the drift scores of features and target between the training rows of both; none if one has no rows."""
-    candidate_view, champion_view = (
-        _sample_view(table, limits, _name_target_column(table) if same_target else None)
-        for table in (candidate, champion_dataset)
-    )
-    return (
-        []
-        if candidate_view.is_empty() or champion_view.is_empty()
-        else drift.score_columns(candidate_view, champion_view, limits.drift)
-    )
-
-
-def _sample_view(dataset: Dataset, limits: DataGate, target: str | None) -> pl.DataFrame:
-    """Return a random sample of training rows as the model sees them; `target` names the target's column, if any."""
-    rows = dataset.sample_rows("train", limits.rows, limits.seed)
-    view = build_model_view(rows, dataset.data)
-    target_column = [] if target is None else [build_target_view(rows, dataset.data).alias(target)]
-    return pl.DataFrame([*view.get_columns(), *target_column])
-
-
-def _check_drift(
-    scores: list[DriftScore], candidate: Dataset, champion_dataset: Dataset, limits: DataGate
-) -> list[Check]:
-    """Return two checks: each feature against its own limit, and the mean share of the limits over all features."""
-    if not scores:
-        text = "no training rows, or no feature that is one of the champion's"
-        advice = "make sure that both have training rows; if other columns are intended, add a waiver"
-        return [build_check(name, None, text, ALLOWED_TEXT, advice) for name in ("drift", "drift, overall")]
-    drifted = [each for each in scores if each.is_drifted]
-    advice = "see whether a unit, a column or the source changed; if the world did, raise gate.data.drift"
-    text = (
-        f"{len(drifted)} of {len(scores)} features: "
-        f"{format_worst([_format_score(each) for each in drifted or scores[:1]])}"
-    )
-    champion_types = {name: champion_dataset.schema[name] for name in champion_dataset.feature_columns}
-    if new_features := [
-        name for name in candidate.feature_columns if champion_types.get(name) != candidate.schema[name]
-    ]:
-        text += f"; not compared, for the champion has no such feature: {format_worst(new_features)}"
-    allowed = f"Jensen-Shannon {limits.drift.category:g}, Wasserstein {limits.drift.number:g} deviations"
-    mean = sum(each.share_of_limit for each in scores) / len(scores)
-    overall = f"at most {limits.drift.overall:.0%} of the limits on average"
-    return [
-        build_check("drift", not drifted, text, allowed, advice),
-        build_check("drift, overall", mean <= limits.drift.overall, f"{mean:.0%}", overall, advice),
-    ]
-
-
-def _check_target_drift(score: DriftScore | None, champion_dataset: Dataset, *, same_target: bool) -> Check:
-    """Check the drift of the target; without training rows, or with another target, the check is inconclusive."""
-    if not same_target:
-        return _build_other_target_check("drift, target", champion_dataset)
-    if score is None:
-        return build_check("drift, target", None, "no training rows", ALLOWED_TEXT, "see that both have training rows")
-    advice = "see whether labels are made otherwise now; if the world changed, raise gate.data.drift"
-    return build_check(
-        "drift, target", not score.is_drifted, _format_score(score), f"{score.method} {score.limit:g}", advice
-    )
-
-
-def _format_score(score: DriftScore) -> str:
-    return f"{score.column} {'has nothing to compare' if score.score is None else f'{score.score:.2f}'}"
 
 
 NAME = "data comparison"

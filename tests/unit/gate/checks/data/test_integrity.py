@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from merit.config.schema import Lock
-from merit.gate.checks.data import integrity, leakage
+from merit.gate.checks.data import integrity, leakage, leakage_checks
 from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.leakage import SharedRows
 from merit.gate.verdict import Verdict
@@ -31,15 +31,16 @@ def test_test_rows_may_have_twins_by_the_limit_by_chance_and_by_three_deviations
 ) -> None:
     shared = SharedRows(count, 1000, 16.0)
     assert shared.compute_limit(0.01) == 10 + 16 + 3 * 4
-    check = integrity._check_shared_rows(shared, 0.01)
+    check = leakage_checks._build_shared_check("leakage, shared rows", "a twin", [shared], 0.01)
     assert (check.verdict, check.allowed) == (verdict, "at most 38 (1.00% and 16 by chance)")
-    assert integrity._check_shared_rows(SharedRows(0, 0, 0.0), 0.01).verdict is INCONCLUSIVE
+    nothing = leakage_checks._build_shared_check("leakage, shared rows", "a twin", [SharedRows(0, 0, 0.0)], 0.01)
+    assert nothing.verdict is INCONCLUSIVE
 
 
 def test_the_duplicates_of_training_rows_say_how_many_twins_chance_gives() -> None:
     examples = pl.Series([1, 1, 2, 3, 7, 1, 3, 4, 4, 5], dtype=pl.UInt64)
     part_index = pl.Series([0, 0, 0, 0, 1, 2, 2, 2, 2, -1], dtype=pl.Int8)
-    assert leakage.count_shared_rows(examples, part_index) == SharedRows(count=2, rows=4, expected=2.0)
+    assert leakage.count_shared_rows(examples, part_index) == [SharedRows(count=2, rows=4, expected=2.0)]
 
 
 def test_an_entity_is_shared_by_its_test_rows_and_a_row_without_one_counts_on_no_side(

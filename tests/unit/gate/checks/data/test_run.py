@@ -15,8 +15,8 @@ from merit.gate.verdict import Verdict
 from tests.unit.gate.checks.data.conftest import ROWS, Look, check
 
 COMPARED = [f"data: {name}" for name in CHECK_NAMES]
-ITSELF = ["data: duplicates", "data: leakage, shared rows", "data: leakage, one column", "data: leakage, time",
-          "data: label noise", "data: constant target"]  # fmt: skip
+ITSELF = ["data: duplicates", "data: leakage, shared rows", "data: leakage, near-copies", "data: leakage, one column",
+          "data: leakage, together", "data: leakage, time", "data: label noise", "data: constant target"]  # fmt: skip
 
 
 def test_good_data_passes_every_check_and_each_is_of_the_data(look_at: Look, good: pl.DataFrame) -> None:
@@ -34,7 +34,8 @@ def test_without_a_champion_there_is_nothing_to_compare_with(look_at: Look, good
         assert check(found, name).verdict is Verdict.PASS
         assert check(found, name).found.startswith("no champion yet")
     assert found.report["champion"] is None
-    assert found.report["rows"] == {"now": ROWS, "before": None, "added": None, "gone": None, "changed": None}
+    assert found.report["rows"] == {"now": ROWS, "before": None, "added": None, "gone": None, "changed": None,
+                                    "relabelled": None}  # fmt: skip
     assert found.report["drift"] is None
     assert found.report["duplicates"] == 0
 
@@ -172,7 +173,7 @@ def test_the_report_is_json(look_at: Look, good: pl.DataFrame) -> None:
     report = look_at(other, good).report
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert set(report) == {"champion", "rows", "columns", "missing", "categories", "duplicates", "target", "drift",
-                           "identical"}  # fmt: skip
+                           "changed_columns", "changed_slices", "identical"}  # fmt: skip
 
 
 def test_data_of_nobody_is_told_with_the_command_that_makes_it(workdir: Path, lock: Lock) -> None:

@@ -3,12 +3,15 @@
 from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 
 from merit.config.schema import Lock
 from merit.config.schema.gate import DataGate, DriftLimits
-from merit.gate.checks.data import vs_champion
+from merit.gate.checks.data import drift_comparison, vs_champion
+from merit.gate.checks.data.cells import COUNTS, KEYS, CellCounts
 from merit.gate.checks.data.drift import DriftScore
+from merit.gate.checks.data.row_checks import check_rows
 from merit.gate.verdict import Verdict
 
 PASS, FAIL = Verdict.PASS, Verdict.FAIL
@@ -32,7 +35,8 @@ def test_gone_rows_are_a_share_of_the_champions_and_changed_rows_of_those_in_bot
     gone: int, changed: int | None, verdict: Verdict
 ) -> None:
     changes = {"now": 300, "before": 200, "added": 110, "gone": gone, "changed": changed}
-    assert vs_champion._check_rows(changes, LIMITS).verdict is verdict
+    cells = CellCounts(pl.DataFrame(schema={**dict.fromkeys(KEYS, pl.Int8), **dict.fromkeys(COUNTS, pl.UInt32)}), 200)
+    assert check_rows(changes, {}, cells, LIMITS).verdict is verdict
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.25, PASS), (0.26, FAIL)])
@@ -93,8 +97,8 @@ def test_each_feature_has_its_limit_of_drift_and_all_have_half_of_theirs_on_aver
         DriftScore("shop", "jensenshannon", scores[0], 0.1),
         DriftScore("size", "wasserstein", scores[1], 0.3),
     ]
-    dataset: Any = SimpleNamespace(feature_columns=["shop", "size"], schema={"shop": "text", "size": "number"})
+    dataset: Any = SimpleNamespace(feature_columns=["shop", "size"], schema={"shop": pl.String(), "size": pl.Float64()})
     limits = DataGate(drift=DriftLimits(category=0.1, number=0.3, overall=0.5))
-    checks = vs_champion._check_drift(measured, dataset, dataset, limits)
+    checks = drift_comparison._check_features(measured, dataset, dataset, limits)
     assert [check.verdict for check in checks] == [single, overall]
     assert "not compared" not in checks[0].found
