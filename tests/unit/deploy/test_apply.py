@@ -1,16 +1,19 @@
 """apply: main's file becomes what runs, once, and that is recorded."""
 
+import hashlib
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from merit.deploy import apply_records
+from merit import git
+from merit.deploy import apply_records, environments
 from merit.deploy.apply import apply
 from merit.deploy.mlflow_alias import Alias
 from merit.deploy.plan import plan
 from merit.deploy.status import render_rows, status
+from merit.deploy.targets import registry
 from merit.errors import ConfigError, MeritError, Refused
 from merit.process import workspace_lock
 
@@ -33,6 +36,54 @@ def test_what_main_declares_runs_and_is_recorded_once(staging, lock, target, mlf
     before = staging.git("for-each-ref")
     assert apply("staging", lock, probe).record_tag is None
     assert staging.git("for-each-ref") == before
+
+
+def test_a_record_whose_message_is_not_merits_has_no_values(staging, lock):
+    for place, message in enumerate(("x", "x\n\na: [", "x\n\n- a", "x\n\ncommit: a"), 1):
+        staging.git("tag", "--annotate", "--message", message, f"tiny@v1#staging#{place}")
+    records = apply_records.read_records("tiny", "staging")
+    assert [(each.number, each.told) for each in records] == [(4, {"commit": "a"}), (3, {}), (2, {}), (1, {})]
+
+
+def test_a_record_whose_name_another_apply_took_is_made_again_and_not_for_ever(staging, lock, monkeypatch):
+    declared = environments.read_environment("staging")
+    answers, tried = iter([False, True, False, False, False]), []
+    monkeypatch.setattr(git, "push_tag", lambda name: tried.append(name) or next(answers))
+    assert apply_records.write_record("tiny", declared, "HEAD", ["a"]) == "tiny@v1#staging#1"
+    with pytest.raises(MeritError, match="other applies record at the same time"):
+        apply_records.write_record("tiny", declared, "HEAD", ["a"])
+    assert tried == ["tiny@v1#staging#1"] * 2 + ["tiny@v1#staging#2"] * 3
+    (record,) = apply_records.read_records("tiny", "staging")
+    file = f"sha256:{hashlib.sha256(declared.file.path.read_bytes()).hexdigest()}"
+    assert record.told == {"commit": "HEAD", "image": None, "package": None, "file": file, "done": ["a"]}
+
+
+def test_nothing_is_recorded_of_an_environment_that_never_served_and_its_end_is_once(repository, lock, target, mlflow):
+    assert apply("staging", lock, probe).record_tag is None
+    repository.declare("staging", "version: v1\n")
+    apply("staging", lock, probe)
+    repository.declare("staging", "version: null\n")
+    target.runs.clear()  # somebody took it down by hand
+    mlflow.clear()
+    assert apply("staging", lock, probe).record_tag == "tiny@v1#staging!#2"
+    assert apply("staging", lock, probe).record_tag is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "state"),
+    [
+        ({}, "healthy"),
+        ({"healthy": False}, "not healthy"),
+        ({"actual": {}}, "nothing runs"),
+        ({"differs": True}, "healthy, differs: see 'merit plan'"),
+        ({"actual": {}, "differs": True, "error": "it can't be read"}, "it can't be read"),
+    ],
+)
+def test_the_state_of_an_environment_is_told_in_words(entry, state):
+    known = {"environment": "staging", "declared": {"version": "v1"}, "actual": {"version": "v1", "replicas": 2},
+             "alias": None, "since": None, "healthy": True, "differs": False, "error": None}  # fmt: skip
+    (row,) = render_rows([known | entry])
+    assert row == ["staging", "v1", "nothing" if entry.get("actual") == {} else "v1, x2", "none", "", state]
 
 
 def test_drift_is_healed_and_that_is_recorded_as_well(staging, lock, target, mlflow):
@@ -177,6 +228,15 @@ def test_status_shows_both_sides_of_every_environment(staging, lock):
     assert right["declared"] == right["actual"] == {"version": "v1", "replicas": 1}
     assert (right["healthy"], right["differs"], right["applied"]["name"]) == (True, False, "tiny@v1#staging#1")
     assert render_rows([right])[0][:3] == ["staging", "v1, x1", "v1, x1"]
+
+
+def test_what_can_not_be_read_is_not_healthy(staging, lock, monkeypatch):
+    def fail(desired):
+        raise MeritError("no answer")
+
+    monkeypatch.setattr(registry, "create_target", fail)
+    for found in status(lock):
+        assert (found["healthy"], found["actual"], found["error"]) == (False, None, "no answer")
 
 
 def test_status_shows_what_runs_also_where_the_declared_version_has_lost_its_tag(staging, lock):

@@ -3,6 +3,7 @@ import io
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -122,12 +123,45 @@ def test_a_table_that_takes_more_processor_time_than_is_allowed_is_told_as_broke
 def test_a_table_that_has_no_time_left_is_to_come_again(
     make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _helper(monkeypatch, "time.sleep(60)")
+    _helper(monkeypatch, "time.sleep(600)")
     for seconds, starts in ((-1.0, 0), (0.3, 1)):
         with pytest.raises(HttpError, match="there was no time left for the table") as caught:
             _columns(make(), seconds)
         assert (caught.value.status, caught.value.headers) == (503, [(b"retry-after", b"1")])
         assert (_starts() if Path("starts").exists() else 0) == starts
+
+
+def test_a_helper_serves_many_tables_until_it_is_gone_and_no_timer_of_one_is_left_for_the_next(
+    make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _helper(
+        monkeypatch,
+        "while size := os.read(0, 8):",
+        "    os.read(0, int.from_bytes(size, 'big'))",
+        "    answer = b'\\x81\\xa8problems\\x91\\xa3one'",
+        "    os.write(1, len(answer).to_bytes(8, 'big') + answer)",
+    )
+    tables, timers = make(), _timers()
+
+    def ask() -> None:
+        with pytest.raises(BadRows, match=r"^one$"):
+            _columns(tables)
+
+    ask()
+    ask()
+    assert (_starts(), _timers()) == (1, timers)
+    process = tables._helper._process
+    assert process is not None
+    process.kill()
+    process.wait()
+    ask()
+    assert _starts() == 2
+    tables.close()
+
+
+def _timers() -> list[threading.Thread]:
+    """Return the timers that may still do something."""
+    return [each for each in threading.enumerate() if isinstance(each, threading.Timer) and not each.finished.is_set()]
 
 
 def _question(form: str, body: bytes, **more: Any) -> dict[str, Any]:
@@ -175,6 +209,16 @@ def test_a_column_with_several_faults_tells_each() -> None:
     assert decoder._process_request(_question("parquet", file.getvalue())) == {"problems": list(said)}
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_an_array_with_one_value_that_is_no_number_is_refused(value: float) -> None:
+    column = {"name": "image", "shape": [2]}
+    whole = pl.Series([[1.0, 2.0], [3.0, 4.0]], dtype=pl.Array(pl.Float64, 2))
+    assert decoder._encode_array(whole, column) == np.array([[1.0, 2.0], [3.0, 4.0]]).tobytes()
+    broken = pl.Series([[1.0, 2.0], [3.0, value]], dtype=pl.Array(pl.Float64, 2))
+    with pytest.raises(decoder.InvalidTable, match=r"'image': send nested arrays of numbers, of the shape \[2\]$"):
+        decoder._encode_array(broken, column)
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", [pl.String, pl.Categorical])
 def test_a_text_that_is_there_once_for_many_rows_is_bounded_by_what_it_becomes(form: str, kind: Any) -> None:
@@ -186,6 +230,36 @@ def test_a_text_that_is_there_once_for_many_rows_is_bounded_by_what_it_becomes(f
 
     assert asked(100)["rows"] == 100
     assert "it expands to more than 1000000 bytes; send fewer rows" in asked(300)["problems"][0]
+
+
+@pytest.mark.parametrize(("problems", "told"), [(["one"], "one"), (["one", "two"], "one (and 1 more, in problems)")])
+def test_the_first_problem_of_a_table_is_told_and_all_are_listed(
+    make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch, problems: list[str], told: str
+) -> None:
+    tables, asked = make(), []
+    monkeypatch.setattr(tables, "_request", lambda request, _: asked.append(request) or {"problems": problems})
+    with pytest.raises(BadRows) as caught:
+        _columns(tables)
+    assert (str(caught.value), caught.value.problems) == (told, problems)
+    default = settings.Settings()
+    assert [asked[0][name] for name in ("most_rows", "most_bytes")] == [default.max_rows, default.max_bytes * 10]
+    assert _refusal(lambda: _encoded(tables)).reason == "the helper for tables failed: one"
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (0, "the table holds no row; send at least one"),
+        (1, None),
+        (1000, None),
+        (1001, "found 1001 rows; at most 1000 are taken in one request (serve.max_rows)"),
+    ],
+)
+def test_a_table_has_a_row_and_no_more_than_are_taken(rows: int, told: str | None) -> None:
+    file = io.BytesIO()
+    pl.DataFrame([ROW] * rows, schema={name: type(value) for name, value in ROW.items()}).write_parquet(file)
+    answer = decoder._process_request(_question("parquet", file.getvalue()))
+    assert (answer.get("rows"), answer.get("problems")) == ((rows, None) if told is None else (None, [told]))
 
 
 def test_an_answer_that_can_not_be_written_as_a_table_is_not_the_fault_of_who_asked(

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,24 @@ def test_the_audit_hook_alone_keeps_python_from_it(tmp_path: Path) -> None:
     assert "works" in told
 
 
+def test_the_audit_hook_looks_at_both_paths_of_what_opens_links_or_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks: list[Callable[[str, tuple[object, ...]], None]] = []
+    monkeypatch.setattr(sys, "addaudithook", hooks.append)
+    isolation._add_audit_hook([tmp_path / "data", tmp_path / "file"])
+    (check_event,) = hooks
+    for name in ("data", "data/test.parquet", "file", "model/../data/x"):
+        path = str(tmp_path / name)
+        for event, arguments in (("open", (path, "r", 0)), ("open", (os.fsencode(path),)), ("os.rename", ("a", path))):
+            with pytest.raises(PermissionError, match="it may hold test rows"):
+                check_event(event, arguments)
+        check_event("os.listdir", (path,))
+    for name in ("database", "file2", "."):
+        check_event("open", (tmp_path / name, "r", 0))
+    check_event("open", (3, "r", 0))
+
+
 def test_what_is_not_there_needs_no_rules(tmp_path: Path) -> None:
     assert isolation.Sandbox.from_paths([tmp_path / "nothing"]) == isolation.Sandbox((), None)
 
@@ -82,3 +101,5 @@ def test_the_rules_name_all_that_lies_beside_and_nothing_closed(tmp_path: Path) 
     assert {str(tmp_path / "a" / "y"), str(tmp_path / "b")} <= found
     assert not {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "x"), str(tmp_path / "link")} & found
     assert os.sep not in found
+    nested = isolation._list_allowed_paths([tmp_path / "a", tmp_path / "a" / "x" / "inner"])
+    assert not [path for path in nested if path.startswith(str(tmp_path / "a"))], "a folder in a closed one is open"
