@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.features.transform import NumberScale, Preprocessing
@@ -28,11 +29,6 @@ class Rival(Champion):
     """A champion whose package is at hand, or can't be brought."""
 
     package: Package | None = None
-    same = False
-
-    def is_candidate(self) -> bool:
-        """Say what the test says; the real one is tested with the champion."""
-        return self.same
 
     @contextmanager
     def fetch_package(self) -> Iterator[Package]:
@@ -47,11 +43,16 @@ def run_family(family: CheckFamily, evidence: Evidence) -> list[Check]:
     return suite._run_family(family, family.build_checks(evidence), evidence)
 
 
-def rival(package: Package | None = None, *, same: bool = False) -> Champion:
+def rival(package: Package | None = None) -> Champion:
     champion = Rival("a" * 40, {"model": "m.dir"})
     object.__setattr__(champion, "package", package)
-    object.__setattr__(champion, "same", same)
     return champion
+
+
+def with_other_graph(package: Package) -> Package:
+    """Return a package that answers alike, by a graph of other bytes."""
+    files = {**package.manifest["files"], artifacts.GRAPH: "0" * 64}
+    return replace(package, manifest={**package.manifest, "files": files})
 
 
 @pytest.fixture
