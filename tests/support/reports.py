@@ -136,6 +136,7 @@ def full() -> dict[str, Any]:
                 {"key": "gate.waivers.size.until", "before": None, "after": '"2026-10-01"', "weaker": True},
             ],
             "locations": [{"key": "tracking.uri", "before": "sqlite:///mlflow.db", "after": "http://10.0.0.1:5000"}],
+            "dropped": None,
         },
         "data": _data(),
         "parts": {"train": rows, "validation": later, "test": later},
@@ -267,6 +268,7 @@ def wide() -> dict[str, Any]:
         "config": [{"key": f"data.columns.{name}{n}.min", **change} for n in range(2000)],
         "rules": [{"key": f"gate.floors.{name}{n}", **change, "weaker": True} for n in range(500)],
         "locations": [{"key": f"data.source.{name}{n}", **change} for n in range(500)],
+        "dropped": name * 3,
     }
     made["waivers"] = [made["waivers"][0] | {"check": f"{name}{n}", "reason": name * 5} for n in range(200)]
     made["checks"] += [
@@ -280,7 +282,8 @@ def spoiled(report: dict[str, Any], text: str) -> dict[str, Any]:
     made = copy.deepcopy(report)
     for waiver in made["waivers"]:
         waiver.update(check=text, reason=text, until=text)
-    for line in [line for lines in made["change"].values() for line in lines]:
+    made["change"]["dropped"] = text
+    for line in [line for name in ("config", "rules", "locations") for line in made["change"][name]]:
         line.update(key=text, before=text, after=text)
     for each in made["checks"]:
         each.update(name=text[:300], found=text, allowed=text, advice="" if each["verdict"] == "pass" else text)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from merit.config.schema.data import TimeSplit
 from merit.gate.champion import Champion
 from merit.gate.checks.protocol import CheckFamily
 from merit.gate.evidence import ChampionComparison, Evidence
@@ -13,6 +14,11 @@ from merit.gate.verdict import Verdict
 NAME = "rules"
 ALLOWED = "none weaker, unless the model stays as it is"
 ADVICE = "change the rules in a pull request of their own, or waive this check with a reason"
+RENAME_ADVICE = (
+    "keep the name; if this is another model and is meant to take that one's place, waive this check with a reason"
+)
+SPLIT_KEY_PREFIXES = ("data.split", "data.window")
+TEST_END_KEY = "data.split.test_until (the last day with rows is earlier)"
 MAX_LISTED_RULES = 5
 
 
@@ -33,6 +39,8 @@ def check_rules(
         comparison: the comparison of the candidate with the champion.
     """
     location_note = _describe_locations(change)
+    if change is not None and champion is None and change.get("dropped"):
+        return _build_check(Verdict.FAIL, f"{_describe_rename(change['dropped'])}{location_note}", RENAME_ADVICE)
     if champion is None or change is None:
         return _build_check(Verdict.PASS, f"no rules to compare with{location_note}")
     if not (weaker_rules := list_weakened_rules(change)):
@@ -42,6 +50,10 @@ def check_rules(
         text = f"{found}; the model is the champion's own: its graph and its answers, bit for bit"
         return _build_check(Verdict.PASS, f"{text}{location_note}")
     return _build_check(Verdict.FAIL, f"{found}, and {_describe_model_change(comparison)}{location_note}")
+
+
+def _describe_rename(name: str) -> str:
+    return f"another name than that of the model on the target branch, {name}: no champion and no rule is compared"
 
 
 def _describe_model_change(comparison: ChampionComparison) -> str:
@@ -64,12 +76,28 @@ def _join_names(names: Sequence[str]) -> str:
     return f"{', '.join(names[:MAX_LISTED_RULES])}{more}"
 
 
-def _build_check(verdict: Verdict, found: str) -> CheckResult:
-    return CheckResult(NAME, verdict, found, ALLOWED, ADVICE, group=NAME)
+def _build_check(verdict: Verdict, found: str, advice: str = ADVICE) -> CheckResult:
+    return CheckResult(NAME, verdict, found, ALLOWED, advice, group=NAME)
 
 
 def _check_evidence(evidence: Evidence) -> CheckResult:
-    return check_rules(evidence.changes, evidence.champion, evidence.champion_comparison)
+    return check_rules(_add_short_test_part(evidence), evidence.champion, evidence.champion_comparison)
+
+
+def _add_short_test_part(evidence: Evidence) -> Mapping[str, Any] | None:
+    """Return the changes; a changed split by time whose test part ends before its declared day is a weaker rule."""
+    change, data = evidence.changes, evidence.lock.data
+    if change is None or data.time is None or not isinstance(data.split, TimeSplit):
+        return change
+    if not any(rule["key"].startswith(SPLIT_KEY_PREFIXES) for rule in change["rules"]):
+        return change
+    days = evidence.rows[data.time].drop_nulls().dt.date().unique().sort()
+    longest_gap = days.diff().dt.total_days().max() or 1
+    last = None if days.is_empty() else days[-1]
+    if last is not None and (data.split.test_until - last).days <= 2 * int(longest_gap):
+        return change
+    rule = {"key": TEST_END_KEY, "before": str(data.split.test_until), "after": str(last), "weaker": True}
+    return {**change, "rules": [*change["rules"], rule]}
 
 
 FAMILY = CheckFamily(230, lambda _: {NAME: _check_evidence})

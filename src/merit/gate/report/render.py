@@ -206,6 +206,7 @@ def _build_view(report: Report) -> dict[str, Any]:
         "wording": wording,
         "summary": wording.summarize_verdict(report),
         "weakened": wording.list_weakened_rules(report),
+        "dropped": wording.find_dropped_name(report),
         "locations": wording.list_changed_locations(report),
         "open": wording.select_checks(report.checks, "fail") + wording.select_checks(report.checks, "inconclusive"),
         "waived": [check for check in report.checks if check.waived],

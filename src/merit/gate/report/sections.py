@@ -116,6 +116,9 @@ class ConfigChange(ReportSection):
     rules: BoundedList[RuleChange] = []
     locations: BoundedList[KeyChange] = []
     """Changed paths and addresses: data sources, and where runs, logs and predictions are sent."""
+    dropped: Text | None = None
+    """The name of the target branch's model, if this change gives the model another: it has no champion then, and no
+    rule is compared."""
 
 
 class SplitRows(ReportSection):

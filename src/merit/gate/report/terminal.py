@@ -148,10 +148,10 @@ def _list_warnings(report: Report) -> list[str]:
     ]
     if (hidden_count := len(wording.list_weakened_rules(report)) - MAX_LISTED_CHANGES) > 0:
         rule_lines.append(f"[bold yellow]weaker:[/]  and {hidden_count} more, all in {artifacts.GATE_HTML}")
-    if rule_lines and (former_name := wording.find_former_name(report)) is not None:
+    if (dropped_name := wording.find_dropped_name(report)) is not None:
         rule_lines = [
-            f"rules:   this is another model than {_sanitize_text(former_name)}, and so are its rules: "
-            f"{artifacts.GATE_HTML}"
+            f"[bold red]renamed:[/] this is no longer {_sanitize_text(dropped_name)}: it has no champion, and no rule "
+            f"is compared; {artifacts.GATE_HTML} lists the rules that differ"
         ]
     location_changes = wording.list_changed_locations(report)
     location_lines = [

@@ -53,10 +53,9 @@ def list_changed_locations(report: Report) -> list[KeyChange]:
     return [] if report.change is None else report.change.locations
 
 
-def find_former_name(report: Report) -> str | None:
-    """Return the model's previous name if the change renames it, else None; the old rules belong to that model."""
-    changes = [] if report.change is None else report.change.config
-    return next((each.before.strip('"') for each in changes if each.key == "name" and each.before), None)
+def find_dropped_name(report: Report) -> str | None:
+    """Return the name of the target branch's model if this one has another, so that it has no champion; else None."""
+    return None if report.change is None or report.champion is not None else report.change.dropped
 
 
 def format_before(change: KeyChange) -> str:

@@ -1,11 +1,18 @@
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
+import polars as pl
 import pytest
 
+from merit.config.schema import Lock
+from merit.config.schema.gate import NOT_WAIVABLE
 from merit.gate.champion import Champion
 from merit.gate.checks import rules
-from merit.gate.evidence import ChampionComparison
+from merit.gate.evidence import ChampionComparison, Evidence
 from merit.gate.verdict import Verdict
+from tests.unit.gate.conftest import rival, run_family
 
 CHAMPION = Champion("a" * 40, {})
 SAME = ChampionComparison(has_same_graph=True, has_same_answers=True)
@@ -80,3 +87,48 @@ def test_of_many_weaker_rules_a_few_are_named() -> None:
     found = rules.check_rules(_change(*(f"gate.floors.m{n}" for n in range(40))), CHAMPION, OTHER)
     assert found.found.startswith("weaker: gate.floors.m0, ")
     assert "gate.floors.m4 and 35 more, and the model changed too" in found.found
+
+
+def test_another_name_fails_until_it_is_waived_and_says_what_it_drops() -> None:
+    found = rules.check_rules({**_change("name"), "dropped": "flights"}, None, OTHER)
+    assert (found.verdict, found.name) == (Verdict.FAIL, "rules")
+    text = "another name than that of the model on the target branch, flights: no champion and no rule is compared"
+    assert found.found == text
+    assert found.advice.startswith("keep the name; ")
+    assert found.name not in NOT_WAIVABLE
+
+
+@pytest.mark.parametrize(
+    ("days", "key", "verdict"),
+    [
+        (range(1, 32), "data.split.test_until", Verdict.PASS),
+        (range(1, 29), "data.split.test_until", Verdict.FAIL),  # three days lack, where each other day has rows
+        (range(1, 30, 2), "data.split.test_until", Verdict.PASS),
+        (range(1, 11), "data.window.end", Verdict.FAIL),
+        (range(1, 11), "gate.floors.roc_auc", Verdict.PASS),
+        (range(0), "data.split.test_until", Verdict.FAIL),
+    ],
+)
+def test_a_changed_split_whose_test_rows_end_early_is_weaker(
+    evidence: Evidence, make_lock: Callable[..., Lock], days: range, key: str, verdict: Verdict
+) -> None:
+    def edit(values: dict[str, Any]) -> None:
+        values["data"]["split"] = {
+            "by": "time",
+            "train_until": "2024-03-31",
+            "validation_until": "2024-04-30",
+            "test_until": "2024-05-31",
+        }
+
+    times = pl.Series("when", [datetime(2024, 5, day) for day in days], dtype=pl.Datetime)
+    judged = replace(
+        evidence,
+        lock=make_lock(edit),
+        rows=pl.DataFrame([times]),
+        champion=rival(),
+        changes={**_change(key, weaker=False), "locations": []},
+    )
+    (found,) = run_family(rules.FAMILY, judged)
+    assert found.verdict is verdict
+    if verdict is Verdict.FAIL:
+        assert found.found.startswith("weaker: data.split.test_until (the last day with rows is earlier)")

@@ -378,13 +378,21 @@ def test_intervals_stand_on_one_line_where_no_terminal_is(capsys: pytest.Capture
     assert "no clear" in line
 
 
-def test_rules_of_another_model_are_not_told_as_weaker_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_name_is_said_loudly_and_in_place_of_the_rules_of_the_other_model(
+    capsys: pytest.CaptureFixture[str], curves: None
+) -> None:
     made = reports.full()
-    made["change"]["config"].insert(0, {"key": "name", "before": '"wines"', "after": '"flights"'})
+    made["change"]["dropped"] = "w<b>"
+    terminal.print_report(made)
+    assert "renamed:" not in capsys.readouterr().out  # there is a champion
+    made["champion"] = None
     terminal.print_report(made)
     shown = capsys.readouterr().out
-    assert "rules:   this is another model than wines, and so are its rules: reports/gate.html" in shown
+    assert "renamed: this is no longer w<b>: it has no champion, and no rule is compared" in shown
     assert "weaker:" not in shown.partition("verdict:")[0].rpartition("└")[2]
+    top = render.render_markdown(made).partition("###")[0]
+    assert "another name than <code>w&#60;b&#62;</code>: it has no champion, and no rule is compared" in top
+    assert "another name than <code>w&lt;b&gt;</code>: it has no champion" in render.render_html(made)
 
 
 def test_more_rows_are_asked_for_where_they_would_decide_and_nowhere_else() -> None:
