@@ -35,6 +35,7 @@ from merit.evaluation.evaluate import evaluate
 from merit.features.fit import features
 from merit.gate import judge
 from merit.gate.checks.model.source_rows import ReplayRows, SourceRows
+from merit.gate.verdict import Verdict
 from merit.packaging.package import package
 from merit.training.train import train
 
@@ -213,5 +214,5 @@ def judged(
                 return Outcome({"gate": str(error)}, "broken", time.perf_counter() - started)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    refused = {check["name"]: check["found"] for check in report["checks"] if check["verdict"] != "pass"}
+    refused = {each["name"]: each["found"] for each in report["checks"] if Verdict(each["verdict"]).is_blocking}
     return Outcome(refused, report["verdict"], time.perf_counter() - started, report)

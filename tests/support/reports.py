@@ -24,7 +24,7 @@ def estimate(value: float, low: float | None = None, high: float | None = None) 
 def check(
     name: str, verdict: str = "pass", found: str = "0.1", allowed: str = "at most 1", **more: Any
 ) -> dict[str, Any]:
-    advice = "" if verdict == "pass" else "see what changed"
+    advice = "" if verdict in {"pass", "not applicable"} else "see what changed"
     rest = {"advice": advice, "group": "model", "waived": False, "rows_needed": None}
     return {"name": name, "verdict": verdict, "found": found, "allowed": allowed, **rest, **more}
 
@@ -91,7 +91,7 @@ def full() -> dict[str, Any]:
     rows = {"rows": 217_727, "from": "2013-01-01 05:15:00", "to": "2013-08-31 23:59:00", "target": {"share": 0.26}}
     later = {"rows": 28_618, "from": "2013-10-01 05:00:00", "to": "2013-10-31 23:59:00", "target": {"share": 0.17}}
     return {
-        "form": 1,
+        "form": 2,
         "verdict": "fail",
         "scope": "all",
         "inputs": "sha256:" + "1" * 64,
@@ -224,6 +224,7 @@ def first() -> dict[str, Any]:
     """Return the report of the first model: there is nothing to compare it with."""
     made = passing()
     made |= {"champion": None, "change": None}
+    made["checks"].append(check("champion", "not applicable", "no champion yet", "nothing to compare with"))
     made["metrics"] |= {"champion": None, "difference": None}
     made["slices"] = [each | {"difference": None, "verdict": None} for each in made["slices"]]
     rows = {"now": 273_355, "before": None, "added": None, "gone": None, "changed": None}

@@ -124,6 +124,16 @@ def find_champion(name: str, ref: str | None = None) -> Champion | None:
     return Champion(commit, output_hashes) if is_champion else None
 
 
+def read_committed_name() -> str | None:
+    """Return the model name in params.yaml at HEAD; None if there is none.
+
+    Raises:
+        MeritError: params.yaml can't be read.
+    """
+    head = git.get_head()
+    return None if head is None else _read_model_name(head)
+
+
 def describe_missing_champion() -> str:
     """Return the report's text for a missing champion, with the reason if Git can't find one."""
     reason = explain_unknown_target()

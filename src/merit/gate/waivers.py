@@ -65,7 +65,7 @@ def list_waivers(lock: Lock, results: list[Check], day: date) -> list[dict[str, 
 
 
 def _mark_check(check: Check, waiver: Waiver | None, lock: Lock, day: date) -> Check:
-    if waiver is None or check.verdict == Verdict.PASS:
+    if waiver is None or not check.verdict.is_blocking:
         return check
     if check.name in list_active_waivers(lock, day):
         return replace(check, waived=True)

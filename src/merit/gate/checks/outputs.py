@@ -29,7 +29,7 @@ def check_outputs() -> CheckResult:
     try:
         output_hashes = dvc.read_outputs()
         if output_hashes is None:
-            return _build_check(Verdict.PASS, f"no {artifacts.DVC_LOCK} yet")
+            return _build_check(Verdict.NOT_APPLICABLE, f"no {artifacts.DVC_LOCK} yet")
         with dvc.open_repository(NAME) as repo:
             problems = [*_check_package(output_hashes), *_check_stages(repo, output_hashes)]
     except MeritError as error:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from merit.config.schema.data import TimeSplit
-from merit.gate.champion import Champion
+from merit.gate.champion import Champion, read_committed_name
 from merit.gate.checks.protocol import CheckFamily
 from merit.gate.evidence import ChampionComparison, Evidence
 from merit.gate.report.sections import WAIVER_KEY_PREFIX
@@ -40,9 +40,9 @@ def check_rules(
     """
     location_note = _describe_locations(change)
     if change is not None and champion is None and change.get("dropped"):
-        return _build_check(Verdict.FAIL, f"{_describe_rename(change['dropped'])}{location_note}", RENAME_ADVICE)
+        return _check_rename(change["dropped"], location_note)
     if champion is None or change is None:
-        return _build_check(Verdict.PASS, f"no rules to compare with{location_note}")
+        return _build_check(Verdict.NOT_APPLICABLE, f"no rules to compare with{location_note}")
     if not (weaker_rules := list_weakened_rules(change)):
         return _build_check(Verdict.PASS, f"no weaker than at {champion.commit[:7]}{location_note}")
     found = f"weaker: {_join_names([rule['key'] for rule in weaker_rules])}"
@@ -52,8 +52,17 @@ def check_rules(
     return _build_check(Verdict.FAIL, f"{found}, and {_describe_model_change(comparison)}{location_note}")
 
 
-def _describe_rename(name: str) -> str:
-    return f"another name than that of the model on the target branch, {name}: no champion and no rule is compared"
+def _check_rename(dropped: str, location_note: str) -> CheckResult:
+    """Fail a model that is committed under another name; one that is not can't be merged, such as a fork's on a sample.
+
+    Args:
+        dropped: the name of the target branch's model.
+        location_note: the note on changed locations.
+    """
+    found = f"another name than that of the model on the target branch, {dropped}: no champion and no rule is compared"
+    if read_committed_name() == dropped:
+        return _build_check(Verdict.NOT_APPLICABLE, f"{found}; it is not committed{location_note}")
+    return _build_check(Verdict.FAIL, f"{found}{location_note}", RENAME_ADVICE)
 
 
 def _describe_model_change(comparison: ChampionComparison) -> str:

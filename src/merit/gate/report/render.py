@@ -18,13 +18,14 @@ from merit import artifacts
 from merit.gate.report import plots, schema, text_charts, wording
 from merit.gate.report.escape import escape_markdown, sanitize_line
 from merit.gate.report.schema import Report
-from merit.gate.report.sections import MAX_TEXT_CHARS, ColumnDrift, Estimate, Slice
+from merit.gate.report.sections import BLOCKING_VERDICTS, MAX_TEXT_CHARS, ColumnDrift, Estimate, Slice
 from merit.gate.report.truncation import truncate_report
 
 MAX_MARKDOWN_CHARS = 64_000
 """Maximum characters of the Markdown: GitHub allows 65,536 in a comment, and posting adds some lines."""
 
 MAX_LINES = {
+    "not_applicable": 50,
     "slices": 150,
     "passed": 200,
     "curves": 1,
@@ -44,6 +45,7 @@ MIN_LINES = 8
 MAX_LONG_TEXT_CHARS = 500
 """Maximum characters of a reason or an advice in the Markdown."""
 PART_TITLES = {
+    "not_applicable": "checks that were not applicable",
     "slices": "slices",
     "passed": "checks that passed",
     "curves": "curves",
@@ -115,7 +117,8 @@ def _count_lines(report: Report, charts: int) -> dict[str, int]:
         "config": len(change.config) if change else 0,
         "metrics": len(report.metrics.candidate) if report.metrics else 0,
         "moved": MAX_LINES["moved"],
-        "failed": sum(check.verdict != "pass" for check in report.checks),
+        "failed": sum(check.verdict in BLOCKING_VERDICTS for check in report.checks),
+        "not_applicable": len(wording.select_checks(report.checks, "not applicable")),
         "rules": len(wording.list_weakened_rules(report)),
         "locations": len(wording.list_changed_locations(report)),
         "waivers": len(report.waivers),
@@ -210,7 +213,8 @@ def _build_view(report: Report) -> dict[str, Any]:
         "locations": wording.list_changed_locations(report),
         "open": wording.select_checks(report.checks, "fail") + wording.select_checks(report.checks, "inconclusive"),
         "waived": [check for check in report.checks if check.waived],
-        "passed": [check for check in report.checks if check.verdict == "pass" and not check.waived],
+        "passed": wording.select_checks(report.checks, "pass"),
+        "not_applicable": wording.select_checks(report.checks, "not applicable"),
         "metrics": _build_metric_rows(report),
         "slices": _group_by_column(measured_slices),
         "measured": measured_slices,

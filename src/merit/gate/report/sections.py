@@ -30,6 +30,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Item = TypeVar("Item")
 BoundedList = Annotated[list[Item], Field(max_length=MAX_ITEMS)]
 Verdict = Literal["pass", "fail", "inconclusive"]
+CheckVerdict = Literal["pass", "fail", "inconclusive", "not applicable"]
+BLOCKING_VERDICTS = frozenset({"fail", "inconclusive"})
+"""The verdicts of checks that stand in the way of a merge."""
 
 
 class ReportSection(BaseModel):
@@ -240,7 +243,7 @@ class Check(ReportSection):
     """The result of one check: what was found, what is allowed, and what to do if it did not pass."""
 
     name: Name
-    verdict: Verdict
+    verdict: CheckVerdict
     found: Text
     allowed: Text
     advice: Text = ""
@@ -253,7 +256,7 @@ class Check(ReportSection):
     @property
     def is_blocking(self) -> bool:
         """Return whether the check blocks the merge."""
-        return self.verdict != "pass" and not self.waived
+        return self.verdict in BLOCKING_VERDICTS and not self.waived
 
 
 class Metrics(ReportSection):

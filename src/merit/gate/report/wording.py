@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from merit.gate.report.schema import Report
 from merit.gate.report.sections import Check, Estimate, KeyChange, RuleChange, SplitRows
 
-VERDICT_MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
+VERDICT_MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "not applicable": "⚪"}
 SLICE_METRICS = {
     "binary": {"roc_auc": "ROC AUC", "log_loss": "log loss"},
     "multiclass": {"accuracy": "accuracy", "log_loss": "log loss"},
@@ -28,9 +28,12 @@ def summarize_verdict(report: Report) -> str:
     """Return the consequence of the verdict for the pull request, and the reason."""
     may, may_not = CONSEQUENCES[report.scope]
     failed, undecided = select_checks(report.checks, "fail"), select_checks(report.checks, "inconclusive")
-    total, waived = len(report.checks), sum(check.waived for check in report.checks)
+    not_applicable = len(select_checks(report.checks, "not applicable"))
+    total, waived = len(report.checks) - not_applicable, sum(check.waived for check in report.checks)
     if report.verdict == "pass":
-        return f"{may}: {_format_count(total, 'check')} passed{f', {waived} of them by a waiver' if waived else ''}"
+        notes = [f", {waived} of them by a waiver"] if waived else []
+        notes += [f"; {not_applicable} not applicable"] if not_applicable else []
+        return f"{may}: {_format_count(total, 'check')} passed{''.join(notes)}"
     reasons = [f"{len(failed)} of {_format_count(total, 'check')} failed"] if failed else []
     if undecided:
         of_all = "" if failed else f" of {_format_count(total, 'check')}"

@@ -70,7 +70,7 @@ def test_rules_that_are_no_weaker_pass_and_waivers_are_told_elsewhere(change: di
 @pytest.mark.parametrize(("change", "champion"), [(None, CHAMPION), (_change("gate.parity"), None), (None, None)])
 def test_without_a_champion_or_its_lock_there_are_no_rules_to_compare_with(change: Any, champion: Any) -> None:
     found = rules.check_rules(change, champion, OTHER)
-    assert (found.verdict, found.found) == (Verdict.PASS, "no rules to compare with")
+    assert (found.verdict, found.found) == (Verdict.NOT_APPLICABLE, "no rules to compare with")
 
 
 @pytest.mark.parametrize(("champion", "comparison"), [(None, OTHER), (CHAMPION, OTHER), (CHAMPION, SAME)])
@@ -89,13 +89,28 @@ def test_of_many_weaker_rules_a_few_are_named() -> None:
     assert "gate.floors.m4 and 35 more, and the model changed too" in found.found
 
 
-def test_another_name_fails_until_it_is_waived_and_says_what_it_drops() -> None:
+@pytest.fixture
+def committed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """Have HEAD give the model a name."""
+    return lambda name: monkeypatch.setattr(rules, "read_committed_name", lambda: name)
+
+
+@pytest.mark.parametrize("name", ["orders", None])
+def test_another_name_fails_until_it_is_waived_and_says_what_it_drops(committed: Any, name: str | None) -> None:
+    committed(name)
     found = rules.check_rules({**_change("name"), "dropped": "flights"}, None, OTHER)
     assert (found.verdict, found.name) == (Verdict.FAIL, "rules")
     text = "another name than that of the model on the target branch, flights: no champion and no rule is compared"
     assert found.found == text
     assert found.advice.startswith("keep the name; ")
     assert found.name not in NOT_WAIVABLE
+
+
+def test_another_name_that_is_not_committed_is_said_and_fails_nothing(committed: Any) -> None:
+    committed("flights")
+    found = rules.check_rules({**_change("name"), "dropped": "flights"}, None, OTHER)
+    assert found.verdict is Verdict.NOT_APPLICABLE
+    assert found.found.endswith("flights: no champion and no rule is compared; it is not committed")
 
 
 @pytest.mark.parametrize(

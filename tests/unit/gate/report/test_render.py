@@ -431,3 +431,18 @@ def test_no_column_of_the_page_is_hidden_on_a_narrow_screen_and_each_names_itsel
     for table in rows:
         titles = {each for each in re.findall(r"<th[^>]*>([^<]+)</th>", table)[1:] if each != "check"}
         assert all(f'title="{each}' in table or each.startswith("difference in") for each in titles), titles
+
+
+def test_what_is_not_applicable_is_grey_and_no_pass(curves: None, capsys: pytest.CaptureFixture[str]) -> None:
+    made = reports.first()
+    passed = sum(check["verdict"] == "pass" for check in made["checks"])
+    summary = f"may merge: {passed} checks passed; 1 not applicable"
+    text, page = render.render_markdown(made), render.render_html(made)
+    assert summary in text.partition("###")[0]
+    assert f"✅ {passed} passed" in text
+    assert "⚪ 1 not applicable: nothing to compare with" in text
+    assert "| ⚪ | champion | no champion yet | nothing to compare with |" in text
+    assert '<tr class="not-applicable"><td class="verdict not-applicable">not applicable</td><td>champion</td>' in page
+    assert f"{passed} passed, 1 not applicable, 0 waived, 0 stand in the way" in page
+    terminal.print_report(made)
+    assert summary in capsys.readouterr().out

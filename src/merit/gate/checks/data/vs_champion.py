@@ -15,7 +15,7 @@ from merit.gate.champion import Champion, describe_missing_champion
 from merit.gate.checks.data import difference, drift
 from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.drift import DriftScore
-from merit.gate.checks.data.findings import Findings, build_check, format_worst
+from merit.gate.checks.data.findings import Findings, build_check, build_not_applicable, format_worst
 from merit.gate.checks.data.model_view import build_model_view, build_target_view
 from merit.gate.checks.protocol import DataFamily
 from merit.gate.verdict import Check
@@ -23,7 +23,8 @@ from merit.gate.verdict import Check
 CHECK_NAMES = ("rows", "missing", "categories", "target rate", "drift", "drift, overall", "drift, target")
 ALLOWED_TEXT = "comparable with the champion's"
 OTHER_MODEL_ADVICE = (
-    "if this is another model, give it a name of its own (name in conf/config.yaml): it then has no champion yet"
+    "if this is another model, give it a name of its own (name in conf/config.yaml), and waive rules: it then has no "
+    "champion yet"
 )
 OTHER_TARGET_ADVICE = "the champion predicts something else: if this is intended, add a waiver"
 
@@ -31,7 +32,8 @@ OTHER_TARGET_ADVICE = "the champion predicts something else: if this is intended
 def compare_with_champion(lock: Lock, champion: Champion | None, candidate: Dataset) -> Findings:
     """Compare the data with the champion's; data that is bit-identical passes without any computation."""
     if champion is None:
-        return Findings(_build_equal_checks(True, describe_missing_champion(), "nothing to compare with"))
+        reason = describe_missing_champion()
+        return Findings([build_not_applicable(name, reason, "nothing to compare with") for name in CHECK_NAMES])
     try:
         data = champion.read_data_section()
         if champion.has_same_data() and _select_row_settings(data) == _select_row_settings(lock.data):

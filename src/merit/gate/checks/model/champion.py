@@ -40,7 +40,7 @@ def _list_conditional_names(lock: Lock) -> list[str]:
 
 def _pass_unchanged(evidence: Evidence) -> CheckResult:
     if evidence.champion is None:
-        return CheckResult("", Verdict.PASS, describe_missing_champion(), "nothing to compare with")
+        return CheckResult("", Verdict.NOT_APPLICABLE, describe_missing_champion(), "nothing to compare with")
     note = f"; {reason}" if (reason := explain_unknown_target()) else ""
     text = f"the model of {evidence.champion.commit[:7]}: its graph and its answers, bit for bit{note}"
     return CheckResult("", Verdict.PASS, text, "no worse than the champion")

@@ -34,7 +34,9 @@ def _spoilt(evidence: Evidence, where: np.ndarray) -> np.ndarray:
 
 def test_without_a_rule_a_champion_or_slices_nothing_is_compared(evidence: Evidence, gated: Gated) -> None:
     assert run_family(slices.FAMILY, _against(evidence, evidence.candidate)) == []
-    assert run_family(slices.FAMILY, gated(evidence, slices=RULE)) == []
+    assert _check(gated(evidence, slices=RULE)).verdict is Verdict.NOT_APPLICABLE
+    unscorable = _check(replace(gated(evidence, slices=RULE), champion=rival()))
+    assert (unscorable.verdict, unscorable.found) == (Verdict.NOT_APPLICABLE, "the champion can't be scored")
     assert run_family(slices.FAMILY, _against(gated(evidence, {"slices": []}, slices=RULE), evidence.candidate)) == []
 
 
