@@ -67,7 +67,11 @@ def _run_gate(lock: Lock, ref: str | None, scope: Scope | None) -> dict[str, Any
     day = waivers.get_utc_date()
     known_checks = waivers.list_conditional_checks(lock) if scope is None else None
     results = waivers.apply_waivers(
-        lock, [*(data_findings.checks if data_findings else []), *results], day, known_names=known_checks
+        lock,
+        [*(data_findings.checks if data_findings else []), *results],
+        day,
+        known_names=known_checks,
+        limits=waivers.find_limits(lock, changes),
     )
     content = {
         **_build_summary(lock, champion, scope, results),

@@ -22,16 +22,16 @@ def iter_changes(before: Leaves, after: Leaves) -> Iterator[tuple[KeyPath, Any, 
         old, new = before.get(path, ABSENT), after.get(path, ABSENT)
         # A null that became a section is no removed key: the keys of the section are listed as new.
         became_section = old is None and new is ABSENT and any(other_path[: len(path)] == path for other_path in after)
-        if not _is_equal(old, new) and not became_section:
+        if not is_equal(old, new) and not became_section:
             yield path, old, new
 
 
-def _is_equal(old: Any, new: Any) -> bool:
+def is_equal(old: Any, new: Any) -> bool:
     """Compare values as YAML means them: 1 equals 1.0, but true does not equal 1."""
     if isinstance(old, list) and isinstance(new, list):
-        return len(old) == len(new) and all(map(_is_equal, old, new))
+        return len(old) == len(new) and all(map(is_equal, old, new))
     if isinstance(old, dict) and isinstance(new, dict):
-        return old.keys() == new.keys() and all(_is_equal(old[name], new[name]) for name in old)
+        return old.keys() == new.keys() and all(is_equal(old[name], new[name]) for name in old)
     return bool(old == new) and isinstance(old, bool) == isinstance(new, bool)
 
 

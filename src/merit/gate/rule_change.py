@@ -3,14 +3,14 @@
 A key is a rule unless the schema declares that it is none (`merit.config.schema.strictness`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
 from merit.config.schema import Lock
 from merit.config.schema.strictness import NoRule, Weaker, find_declaration, find_field
 from merit.config.tasks import HIGHER_IS_BETTER
-from merit.gate.key_changes import ABSENT, KeyPath, flatten_values, format_key, format_value, iter_changes
+from merit.gate.key_changes import ABSENT, KeyPath, flatten_values, format_key, format_value, is_equal, iter_changes
 
 Values = Mapping[str, Any]
 
@@ -27,9 +27,7 @@ MIN_TEST_DAYS_SHARE = 0.9
 def list_changed_rules(before: Values, after: Values) -> list[dict[str, Any]]:
     """Return the changed rules of the gate, each with whether it is less strict than before."""
     changes = [
-        (path, was, now, is_weaker(path, was, now, before, after))
-        for path, was, now in iter_changes(flatten_values(before), flatten_values(after))
-        if not isinstance(find_declaration(Lock, path), NoRule) and not _is_default(path, was, now)
+        (path, was, now, is_weaker(path, was, now, before, after)) for path, was, now in _iter_rules(before, after)
     ]
     old_days, new_days = count_test_days(before), count_test_days(after)
     if old_days is not None and new_days is not None and old_days != new_days:
@@ -38,6 +36,15 @@ def list_changed_rules(before: Values, after: Values) -> list[dict[str, Any]]:
         {"key": format_key(path), "before": format_value(was), "after": format_value(now), "weaker": weaker}
         for path, was, now, weaker in changes
     ]
+
+
+def _iter_rules(before: Values, after: Values) -> Iterator[tuple[KeyPath, Any, Any]]:
+    """Yield the changed leaves that are rules."""
+    for path, was, now in iter_changes(flatten_values(before), flatten_values(after)):
+        if not isinstance(find_declaration(Lock, path), NoRule):
+            former = _read_default(path, now, before) if was is ABSENT else was
+            if former is ABSENT or not is_equal(former, now):
+                yield path, former, now
 
 
 def is_weaker(path: KeyPath, was: Any, now: Any, before: Values, after: Values) -> bool:
@@ -141,10 +148,12 @@ def _is_new(path: KeyPath, before: Values) -> bool:
     return path[:2] == ("gate", "floors") and path[-1] not in values
 
 
-def _is_default(path: KeyPath, was: Any, now: Any) -> bool:
-    """Return whether a key that an older lock lacks has the value that it had there without being written."""
-    field = find_field(Lock, path) if was is ABSENT else None
-    return field is not None and not field.is_required() and bool(field.default == now)
+def _read_default(path: KeyPath, now: Any, before: Values) -> Any:
+    """Return the value that a key had in an older lock that lacks it: its default, or ABSENT."""
+    field = find_field(Lock, path)
+    if field is None or field.is_required() or _is_new(path, before):
+        return ABSENT
+    return ABSENT if field.default is None and now is not None else field.default
 
 
 def _is_gone(path: KeyPath, after: Values) -> bool:

@@ -406,6 +406,9 @@ def test_a_key_that_an_older_lock_lacks_has_its_default() -> None:
     before = _edit("gate.data.seed", ABSENT)
     assert _weaker(WHOLE, before) == {}
     assert _weaker(_edit("gate.data.seed", 1), before) == {"gate.data.seed": True}
+    assert _weaker(_edit("gate.waiver_days", 30), WHOLE) == {}
+    assert _weaker(_edit("gate.waiver_days", 31), WHOLE) == {"gate.waiver_days": True}
+    assert _weaker(_edit("gate.waiver_days", 29), WHOLE) == {"gate.waiver_days": False}
 
 
 def _list_undeclared(annotation: Any, above: tuple[str, ...] = (), *, is_declared: bool = False) -> Iterator[str]:

@@ -275,6 +275,10 @@ class Gate(Section):
     """Parity over HTTP, through the Bento built from the package; null disables the check."""
     waivers: dict[str, Waiver] = {}
     """Checks that may fail, by their names in the report (docs/reference/checks.md)."""
+    waiver_days: Annotated[int, Field(ge=1, le=90), Weaker("larger")] = 30
+    """The maximum days from now on that a waiver may last."""
+    waivers_at_once: Annotated[int, Field(ge=0, le=10), Weaker("larger")] = 3
+    """The maximum number of waivers that may be in force at the same time."""
     checks: Annotated[dict[str, Component], Weaker("any")] = {}
     """The project's own checks, by name (docs/how-to/own-python.md)."""
     resamples: Annotated[int, Field(ge=100), Weaker("smaller")]
