@@ -21,13 +21,12 @@ import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from merit import artifacts
+from merit import artifacts, dvc
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.data import contract
 from merit.data.ingest import ingest
-from merit.dvc import cache
 from merit.dvc import lockfile as locked
 from merit.errors import MeritError
 from merit.evaluation.baseline import run_baseline
@@ -132,10 +131,9 @@ class World:
         todo[stage]()
 
     def commit(self) -> None:
-        """Have dvc.lock name the package that is there, as DVC would after its stage."""
-        text = artifacts.DVC_LOCK.read_text(encoding="utf-8")
-        former = locked.parse_outputs(text, "dvc.lock")[artifacts.PACKAGE.as_posix()]
-        artifacts.write_text(artifacts.DVC_LOCK, text.replace(former, cache.hash_folder(artifacts.PACKAGE)))
+        """Have dvc.lock name all that is there, as DVC would after its stages."""
+        with dvc.open_repository("test") as repo:
+            repo.commit(force=True)
 
     @property
     def lock(self) -> Lock:
