@@ -137,6 +137,16 @@ def full() -> dict[str, Any]:
             ],
             "locations": [{"key": "tracking.uri", "before": "sqlite:///mlflow.db", "after": "http://10.0.0.1:5000"}],
             "dropped": None,
+            "code": [
+                {
+                    "file": "reference/metrics.py",
+                    "decides": True,
+                    "before": "0123456789ab",
+                    "after": "ba9876543210",
+                    "lines": ["@@ -1,2 +1,2 @@", " def profit(target):", "-    return target.sum()", "+    return 1.0"],
+                    "more": 3,
+                }
+            ],
         },
         "data": _data(),
         "parts": {"train": rows, "validation": later, "test": later},
@@ -212,7 +222,7 @@ def passing() -> dict[str, Any]:
     """Return the report of a model that may merge: with a champion, without a change of rules or waivers."""
     made = full()
     made |= {"verdict": "pass", "waivers": [], "checks": [c for c in made["checks"] if c["verdict"] == "pass"]}
-    made["change"]["rules"], made["change"]["locations"] = [], []
+    made["change"]["rules"], made["change"]["locations"], made["change"]["code"] = [], [], []
     made["change"]["config"] = made["change"]["config"][1:3]
     for name, found in made["metrics"]["difference"].items():
         gain = 0.004 if made["better"][name] == "higher" else -0.004
@@ -270,6 +280,10 @@ def wide() -> dict[str, Any]:
         "rules": [{"key": f"gate.floors.{name}{n}", **change, "weaker": True} for n in range(500)],
         "locations": [{"key": f"data.source.{name}{n}", **change} for n in range(500)],
         "dropped": name * 3,
+        "code": [
+            {"file": f"{name}{n}", "decides": True, "before": None, "after": None, "lines": [name * 5] * 40, "more": 9}
+            for n in range(20)
+        ],
     }
     made["waivers"] = [made["waivers"][0] | {"check": f"{name}{n}", "reason": name * 5} for n in range(200)]
     made["checks"] += [
@@ -284,6 +298,8 @@ def spoiled(report: dict[str, Any], text: str) -> dict[str, Any]:
     for waiver in made["waivers"]:
         waiver.update(check=text, reason=text, until=text)
     made["change"]["dropped"] = text
+    for each in made["change"]["code"]:
+        each.update(file=text, lines=[f"+{text}"] * 3)
     for line in [line for name in ("config", "rules", "locations") for line in made["change"][name]]:
         line.update(key=text, before=text, after=text)
     for each in made["checks"]:

@@ -9,6 +9,7 @@ from merit import artifacts, dvc, git, safe_yaml
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate.champion import Champion
+from merit.gate.code_change import list_changed_code, list_code_rules
 from merit.gate.key_changes import KeyPath, flatten_values, format_key, format_value, iter_changes
 from merit.gate.rule_change import list_changed_rules
 
@@ -53,11 +54,13 @@ def compare_with_champion(lock: Lock, champion: Champion | None, ref: str | None
     if before is None or commit is None:
         return None
     after = lock.model_dump(mode="json", by_alias=True)
+    code = list_changed_code(before, after, commit)
     return {
         "config": list_changed_keys(before, after),
-        "rules": list_changed_rules(before, after),
+        "rules": [*list_changed_rules(before, after), *list_code_rules(code)],
         "locations": list_changed_locations(before, after),
         "dropped": None if champion else _find_dropped_name(before, commit, lock.name),
+        "code": code,
     }
 
 

@@ -59,6 +59,7 @@ def test_a_lock_is_compared_with_the_champions(committed: str, lock: Lock, make_
         "rules": [],
         "locations": [],
         "dropped": None,
+        "code": [],
     }
     other = make_lock(lambda values: (values.update(seed=8), values["gate"].update(size_mb=99.0)))
     found = config_change.compare_with_champion(other, Champion(committed, {}))

@@ -112,6 +112,22 @@ class RuleChange(KeyChange):
         return self.key.startswith(WAIVER_KEY_PREFIX)
 
 
+class CodeChange(ReportSection):
+    """A changed file of the project's own code."""
+
+    file: Text
+    decides: bool = False
+    """Whether it is code of an own check or metric, so that its change is a changed rule."""
+    before: Text | None = None
+    """The beginning of its SHA-256; null if the file is new."""
+    after: Text | None = None
+    """The beginning of its SHA-256; null if the file is gone."""
+    lines: BoundedList[Text] = []
+    """Its unified difference, without the names of the files."""
+    more: Count = 0
+    """The lines of the difference that were cut."""
+
+
 class ConfigChange(ReportSection):
     """The changes of params.yaml since the champion."""
 
@@ -122,6 +138,7 @@ class ConfigChange(ReportSection):
     dropped: Text | None = None
     """The name of the target branch's model, if this change gives the model another: it has no champion then, and no
     rule is compared."""
+    code: BoundedList[CodeChange] = []
 
 
 class SplitRows(ReportSection):

@@ -56,6 +56,17 @@ def list_changed_locations(report: Report) -> list[KeyChange]:
     return [] if report.change is None else report.change.locations
 
 
+def list_code_lines(report: Report) -> list[str]:
+    """Return the differences of the project's own code as lines, each file's under a line with its name."""
+    lines = []
+    for each in report.change.code if report.change else []:
+        note = "decides verdicts" if each.decides else "shown only"
+        state = "new, " if each.before is None else "gone, " if each.after is None else ""
+        lines += [f"{each.file} ({state}{note})", *each.lines]
+        lines += [f"... {each.more:,} more lines"] if each.more else []
+    return lines
+
+
 def find_dropped_name(report: Report) -> str | None:
     """Return the name of the target branch's model if this one has another, so that it has no champion; else None."""
     return None if report.change is None or report.champion is not None else report.change.dropped

@@ -446,3 +446,17 @@ def test_what_is_not_applicable_is_grey_and_no_pass(curves: None, capsys: pytest
     assert f"{passed} passed, 1 not applicable, 0 waived, 0 stand in the way" in page
     terminal.print_report(made)
     assert summary in capsys.readouterr().out
+
+
+def test_code_is_shown_as_a_difference_with_its_spaces_and_nothing_of_it_is_alive(curves: None) -> None:
+    made = reports.full()
+    made["change"]["code"][0]["lines"] = ["@@ -1 +1 @@", "-    return 1", "+\treturn '</pre><b>@team` \u202e'"]
+    text, page = render.render_markdown(made), render.render_html(made)
+    assert "Files: 1; of these decide verdicts: 1" in text
+    block = text.partition("<pre>")[2].partition("</pre>")[0]
+    assert "&#45;    return 1" in block
+    assert "&#43;   return '&#60;/pre&#62;&#60;b&#62;&#64;&#8203;team&#96; \ufffd'" in block
+    assert "... 3 more lines" in block
+    shown = page.partition('<pre class="diff">')[2].partition("</pre>")[0]
+    assert "+   return &#x27;&lt;/pre&gt;&lt;b&gt;@team` \ufffd&#x27;" in shown
+    assert "reference/metrics.py (decides verdicts)" in shown
