@@ -299,7 +299,7 @@ def spoiled(report: dict[str, Any], text: str) -> dict[str, Any]:
         waiver.update(check=text, reason=text, until=text)
     made["change"]["dropped"] = text
     for each in made["change"]["code"]:
-        each.update(file=text, lines=[f"+{text}"] * 3)
+        each.update(file=text, lines=[f"+{text[:1990]}"] * 3)
     for line in [line for name in ("config", "rules", "locations") for line in made["change"][name]]:
         line.update(key=text, before=text, after=text)
     for each in made["checks"]:

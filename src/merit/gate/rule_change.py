@@ -166,7 +166,7 @@ def _is_gone(path: KeyPath, after: Values) -> bool:
 def _is_input(column: str, values: Values) -> bool:
     """Return whether the model takes a column."""
     columns = (values.get("data") or {}).get("columns") or {}
-    return (columns.get(column) or {}).get("feature", "none") != "none"
+    return bool((columns.get(column) or {}).get("feature", "none") != "none")
 
 
 def _follows_input(path: KeyPath, was: Any, now: Any, before: Values, after: Values) -> bool:

@@ -1,6 +1,7 @@
 """Checks the gate's own rules: a change may not weaken a threshold and use the weaker threshold at the same time."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from merit.config.schema.data import TimeSplit
@@ -100,10 +101,10 @@ def _add_short_test_part(evidence: Evidence) -> Mapping[str, Any] | None:
         return change
     if not any(rule["key"].startswith(SPLIT_KEY_PREFIXES) for rule in change["rules"]):
         return change
-    days = evidence.rows[data.time].drop_nulls().dt.date().unique().sort()
-    longest_gap = days.diff().dt.total_days().max() or 1
-    last = None if days.is_empty() else days[-1]
-    if last is not None and (data.split.test_until - last).days <= 2 * int(longest_gap):
+    days = evidence.rows[data.time].drop_nulls().dt.date().unique().sort().to_list()
+    longest_gap = max((later - earlier).days for earlier, later in pairwise(days)) if len(days) > 1 else 1
+    last = days[-1] if days else None
+    if last is not None and (data.split.test_until - last).days <= 2 * longest_gap:
         return change
     rule = {"key": TEST_END_KEY, "before": str(data.split.test_until), "after": str(last), "weaker": True}
     return {**change, "rules": [*change["rules"], rule]}
