@@ -8,7 +8,15 @@ from datetime import date
 from typing import Any
 
 from merit.config.schema import Lock
-from merit.config.schema.strictness import NoRule, Weaker, find_declaration, find_field
+from merit.config.schema.strictness import (
+    NoRule,
+    Weaker,
+    find_declaration,
+    find_field,
+    get_declaration,
+    is_section,
+    split_union,
+)
 from merit.config.tasks import HIGHER_IS_BETTER
 from merit.gate.key_changes import ABSENT, KeyPath, flatten_values, format_key, format_value, is_equal, iter_changes
 
@@ -138,14 +146,22 @@ def _are_names_weaker(before: Any, after: Any) -> bool:
 
 
 def _is_new(path: KeyPath, before: Values) -> bool:
-    """Return whether the key's rule or section is new as a whole."""
+    """Return whether the key's rule or section is new as a whole; one that was null with a meaning of its own isn't."""
     values: Any = before
-    for name in path[:-1]:
+    for depth, name in enumerate(path[:-1], 1):
         values = values.get(name) if isinstance(values, Mapping) else None
         if values is None:
-            return True
+            return not _is_section_declared(path[:depth])
     # A floor is a rule by itself; so is a section that was null.
     return path[:2] == ("gate", "floors") and path[-1] not in values
+
+
+def _is_section_declared(path: KeyPath) -> bool:
+    """Return whether a section as a whole declares which change of it is weaker, so that null is a value of it."""
+    field = find_field(Lock, path)
+    if field is None or not any(map(is_section, split_union(field.annotation))):
+        return False
+    return isinstance(get_declaration(field), Weaker)
 
 
 def _read_default(path: KeyPath, now: Any, before: Values) -> Any:

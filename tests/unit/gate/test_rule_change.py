@@ -402,6 +402,13 @@ def test_a_golden_row_follows_the_models_columns() -> None:
     assert _weaker(_edit("gate.behaviour.golden.early.max", 0.9, new), before)["gate.behaviour.golden.early.max"]
 
 
+def test_null_with_a_meaning_of_its_own_is_a_value_like_any_other() -> None:
+    rows = _edit("evaluate.blocks", {"by": "row"})
+    for null in (WHOLE, _edit("evaluate.blocks", None)):
+        assert _weaker(rows, null) == {"evaluate.blocks.by": True}
+        assert any(_weaker(null, rows).values())
+
+
 def test_a_key_that_an_older_lock_lacks_has_its_default() -> None:
     before = _edit("gate.data.seed", ABSENT)
     assert _weaker(WHOLE, before) == {}

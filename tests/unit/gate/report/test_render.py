@@ -65,7 +65,14 @@ def test_weakened_rules_and_waivers_stand_before_all_else() -> None:
 
 def test_the_parts_stand_in_the_order_in_which_a_reviewer_asks() -> None:
     text = render.render_markdown(reports.full())
-    titles = ["What changes in the configuration", "What changes in the data", "How good it is", "Slices", "Checks"]
+    titles = [
+        "What changes in the configuration",
+        "What changes in the project's code",
+        "What changes in the data",
+        "How good it is",
+        "Slices",
+        "Checks",
+    ]
     assert re.findall(r"^### (.*)$", text, re.MULTILINE) == titles
 
 
