@@ -21,13 +21,12 @@ import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from merit import artifacts
+from merit import artifacts, dvc
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.data import contract
 from merit.data.ingest import ingest
-from merit.dvc import cache
 from merit.dvc import lockfile as locked
 from merit.errors import MeritError
 from merit.evaluation.baseline import run_baseline
@@ -35,6 +34,7 @@ from merit.evaluation.evaluate import evaluate
 from merit.features.fit import features
 from merit.gate import judge
 from merit.gate.checks.model.source_rows import ReplayRows, SourceRows
+from merit.gate.verdict import Verdict
 from merit.packaging.package import package
 from merit.training.train import train
 
@@ -131,10 +131,9 @@ class World:
         todo[stage]()
 
     def commit(self) -> None:
-        """Have dvc.lock name the package that is there, as DVC would after its stage."""
-        text = artifacts.DVC_LOCK.read_text(encoding="utf-8")
-        former = locked.parse_outputs(text, "dvc.lock")[artifacts.PACKAGE.as_posix()]
-        artifacts.write_text(artifacts.DVC_LOCK, text.replace(former, cache.hash_folder(artifacts.PACKAGE)))
+        """Have dvc.lock name all that is there, as DVC would after its stages."""
+        with dvc.open_repository("test") as repo:
+            repo.commit(force=True)
 
     @property
     def lock(self) -> Lock:
@@ -213,5 +212,5 @@ def judged(
                 return Outcome({"gate": str(error)}, "broken", time.perf_counter() - started)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    refused = {check["name"]: check["found"] for check in report["checks"] if check["verdict"] != "pass"}
+    refused = {each["name"]: each["found"] for each in report["checks"] if Verdict(each["verdict"]).is_blocking}
     return Outcome(refused, report["verdict"], time.perf_counter() - started, report)

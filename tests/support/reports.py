@@ -24,7 +24,7 @@ def estimate(value: float, low: float | None = None, high: float | None = None) 
 def check(
     name: str, verdict: str = "pass", found: str = "0.1", allowed: str = "at most 1", **more: Any
 ) -> dict[str, Any]:
-    advice = "" if verdict == "pass" else "see what changed"
+    advice = "" if verdict in {"pass", "not applicable"} else "see what changed"
     rest = {"advice": advice, "group": "model", "waived": False, "rows_needed": None}
     return {"name": name, "verdict": verdict, "found": found, "allowed": allowed, **rest, **more}
 
@@ -93,7 +93,7 @@ def full() -> dict[str, Any]:
     rows = {"rows": 217_727, "from": "2013-01-01 05:15:00", "to": "2013-08-31 23:59:00", "target": {"share": 0.26}}
     later = {"rows": 28_618, "from": "2013-10-01 05:00:00", "to": "2013-10-31 23:59:00", "target": {"share": 0.17}}
     return {
-        "form": 1,
+        "form": 2,
         "verdict": "fail",
         "scope": "all",
         "inputs": "sha256:" + "1" * 64,
@@ -138,6 +138,17 @@ def full() -> dict[str, Any]:
                 {"key": "gate.waivers.size.until", "before": None, "after": '"2026-10-01"', "weaker": True},
             ],
             "locations": [{"key": "tracking.uri", "before": "sqlite:///mlflow.db", "after": "http://10.0.0.1:5000"}],
+            "dropped": None,
+            "code": [
+                {
+                    "file": "reference/metrics.py",
+                    "decides": True,
+                    "before": "0123456789ab",
+                    "after": "ba9876543210",
+                    "lines": ["@@ -1,2 +1,2 @@", " def profit(target):", "-    return target.sum()", "+    return 1.0"],
+                    "more": 3,
+                }
+            ],
         },
         "data": _data(),
         "parts": {"train": rows, "validation": later, "test": later},
@@ -220,7 +231,7 @@ def passing() -> dict[str, Any]:
     """Return the report of a model that may merge: with a champion, without a change of rules or waivers."""
     made = full()
     made |= {"verdict": "pass", "waivers": [], "checks": [c for c in made["checks"] if c["verdict"] == "pass"]}
-    made["change"]["rules"], made["change"]["locations"] = [], []
+    made["change"]["rules"], made["change"]["locations"], made["change"]["code"] = [], [], []
     made["change"]["config"] = made["change"]["config"][1:3]
     for name, found in made["metrics"]["difference"].items():
         gain = 0.004 if made["better"][name] == "higher" else -0.004
@@ -232,6 +243,7 @@ def first() -> dict[str, Any]:
     """Return the report of the first model: there is nothing to compare it with."""
     made = passing()
     made |= {"champion": None, "change": None}
+    made["checks"].append(check("champion", "not applicable", "no champion yet", "nothing to compare with"))
     made["metrics"] |= {"champion": None, "difference": None}
     made["slices"] = [each | {"difference": None, "verdict": None} for each in made["slices"]]
     rows = {"now": 273_355, "before": None, "added": None, "gone": None, "changed": None}
@@ -276,6 +288,11 @@ def wide() -> dict[str, Any]:
         "config": [{"key": f"data.columns.{name}{n}.min", **change} for n in range(2000)],
         "rules": [{"key": f"gate.floors.{name}{n}", **change, "weaker": True} for n in range(500)],
         "locations": [{"key": f"data.source.{name}{n}", **change} for n in range(500)],
+        "dropped": name * 3,
+        "code": [
+            {"file": f"{name}{n}", "decides": True, "before": None, "after": None, "lines": [name * 5] * 40, "more": 9}
+            for n in range(20)
+        ],
     }
     made["waivers"] = [made["waivers"][0] | {"check": f"{name}{n}", "reason": name * 5} for n in range(200)]
     made["checks"] += [
@@ -289,7 +306,10 @@ def spoiled(report: dict[str, Any], text: str) -> dict[str, Any]:
     made = copy.deepcopy(report)
     for waiver in made["waivers"]:
         waiver.update(check=text, reason=text, until=text)
-    for line in [line for lines in made["change"].values() for line in lines]:
+    made["change"]["dropped"] = text
+    for each in made["change"]["code"]:
+        each.update(file=text, lines=[f"+{text[:1990]}"] * 3)
+    for line in [line for name in ("config", "rules", "locations") for line in made["change"][name]]:
         line.update(key=text, before=text, after=text)
     for each in made["checks"]:
         each.update(name=text[:300], found=text, allowed=text, advice="" if each["verdict"] == "pass" else text)

@@ -11,6 +11,7 @@ from typing import Any
 
 from merit.errors import MeritError
 from merit.gate.report import render, schema
+from merit.gate.report.sections import BLOCKING_VERDICTS
 from merit.gate.report.wording import summarize_verdict
 from merit.github import GitHubApi, GitHubError, read_event
 from merit.github.pull_requests import WorkflowRun, find_pull_request, read_untrusted_text, upsert_comment
@@ -95,7 +96,8 @@ def _check_length(text: str) -> str:
 
 
 def _explain_verdict(report: dict[str, Any]) -> str:
-    names = [str(check["name"]) for check in report["checks"] if check["verdict"] != "pass" and not check["waived"]]
+    blocking = [each for each in report["checks"] if each["verdict"] in BLOCKING_VERDICTS and not each["waived"]]
+    names = [str(each["name"]) for each in blocking]
     return ", ".join(names) or summarize_verdict(schema.validate_report(report))
 
 

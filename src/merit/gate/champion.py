@@ -18,12 +18,6 @@ from merit.errors import MeritError
 if TYPE_CHECKING:
     from merit.scoring.package import Package
 
-IDENTITY_FILES = {
-    artifacts.TRANSFORM.as_posix(): artifacts.TRANSFORM,
-    artifacts.WEIGHTS.as_posix(): artifacts.PACKAGE / artifacts.PACKAGED_WEIGHTS,
-}
-"""The outputs that define a model independently of its packaging, and the candidate's files to compare with them."""
-
 
 @dataclass(frozen=True)
 class Champion:
@@ -41,10 +35,6 @@ class Champion:
     def package_hash(self) -> str:
         """The DVC hash of the champion's package."""
         return self.output_hashes[artifacts.PACKAGE.as_posix()]
-
-    def is_candidate(self) -> bool:
-        """Return whether the candidate is the same model, bit for bit; compares files, not the candidate's dvc.lock."""
-        return all(self.output_hashes.get(name) == _compute_md5(file) for name, file in IDENTITY_FILES.items())
 
     @property
     def data_hash(self) -> str | None:
@@ -132,6 +122,16 @@ def find_champion(name: str, ref: str | None = None) -> Champion | None:
     output_hashes = dvc.read_outputs_at(commit) or {}
     is_champion = artifacts.PACKAGE.as_posix() in output_hashes and _read_model_name(commit) in {None, name}
     return Champion(commit, output_hashes) if is_champion else None
+
+
+def read_committed_name() -> str | None:
+    """Return the model name in params.yaml at HEAD; None if there is none.
+
+    Raises:
+        MeritError: params.yaml can't be read.
+    """
+    head = git.get_head()
+    return None if head is None else _read_model_name(head)
 
 
 def describe_missing_champion() -> str:

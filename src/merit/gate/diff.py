@@ -9,7 +9,7 @@ from typing import Any
 
 from merit import artifacts, dvc, git
 from merit.errors import MeritError
-from merit.gate import config_change, output_diff
+from merit.gate import config_change, output_diff, rule_change
 from merit.gate.output_diff import HashPair
 from merit.gate.report.escape import sanitize_line
 
@@ -32,7 +32,7 @@ def diff(ref: str | None = None) -> dict[str, Any]:
         "against": commit,
         "stale": _describe_staleness(),
         "config": None if before is None else config_change.list_changed_keys(before, after),
-        "rules": [] if before is None else config_change.list_changed_rules(before, after),
+        "rules": [] if before is None else rule_change.list_changed_rules(before, after),
         "locations": [] if before is None else config_change.list_changed_locations(before, after),
         "data": output_diff.compare_data(_pair_versions(old_outputs, new_outputs, artifacts.RAW)),
         "metrics": output_diff.compare_metrics(_pair_versions(old_outputs, new_outputs, artifacts.METRICS)),

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from merit import artifacts
 from merit.config.schema import Lock
 from merit.config.tasks import HIGHER_IS_BETTER, METRICS
 from merit.errors import MeritError
@@ -47,6 +48,8 @@ class ChampionComparison:
         difference: candidate minus champion by metric, means over the seeds of each, paired over the same resamples of
             these rows; each bound holds with the gate's confidence.
         packaged: the packaged candidate alone minus the champion's mean over its seeds, by metric.
+        has_same_graph: whether the bytes of both packages' graphs are equal.
+        has_same_answers: whether both predict the same for every test row, bit for bit.
     """
 
     predictions: NDArray[Any] | None = None
@@ -56,6 +59,13 @@ class ChampionComparison:
     metrics: dict[str, Estimate] = field(default_factory=dict)
     difference: dict[str, Estimate] = field(default_factory=dict)
     packaged: dict[str, float] = field(default_factory=dict)
+    has_same_graph: bool = False
+    has_same_answers: bool = False
+
+    @property
+    def is_same_model(self) -> bool:
+        """Whether the candidate is the champion: the same graph with the same answers."""
+        return self.has_same_graph and self.has_same_answers
 
 
 @dataclass(frozen=True)
@@ -130,14 +140,26 @@ class Evidence:
         """The comparison with the champion; the first access fetches and scores the champion's package."""
         if self.champion is None:
             return ChampionComparison()
-        if self.champion.is_candidate():
-            no_difference = {name: Estimate(0.0, 0.0, 0.0) for name in METRICS[self.lock.data.target.task]}
-            return ChampionComparison(metrics=self.metrics, difference=no_difference)
-        if self.unseen_rows.problem:
-            return ChampionComparison(problem=self.unseen_rows.problem, advice=self.unseen_rows.advice)
         try:
             with self.champion.fetch_package() as package:
                 predictions = self._predict_champion(package)
+                has_same_graph = _hash_graph(package) == _hash_graph(self.package)
+        except MeritError as error:
+            return ChampionComparison(problem=str(error))
+        has_same_answers = _are_equal_bits(predictions, self.candidate)
+        if has_same_graph and has_same_answers:
+            no_difference = {name: Estimate(0.0, 0.0, 0.0) for name in METRICS[self.lock.data.target.task]}
+            return ChampionComparison(
+                metrics=self.metrics, difference=no_difference, has_same_graph=True, has_same_answers=True
+            )
+        if self.unseen_rows.problem:
+            return ChampionComparison(
+                problem=self.unseen_rows.problem,
+                advice=self.unseen_rows.advice,
+                has_same_graph=has_same_graph,
+                has_same_answers=has_same_answers,
+            )
+        try:
             with self.champion.fetch_seeds() as graphs:
                 seeds = predict_seeds(graphs, self.rows)
         except MeritError as error:
@@ -150,7 +172,15 @@ class Evidence:
         rivals = [predictions, *seeds]
         difference = self.compare_seeds(rivals, names, unseen)
         packaged = self._compare_packaged(rivals, names)
-        return ChampionComparison(predictions, seeds, metrics=metrics, difference=difference, packaged=packaged)
+        return ChampionComparison(
+            predictions,
+            seeds,
+            metrics=metrics,
+            difference=difference,
+            packaged=packaged,
+            has_same_graph=has_same_graph,
+            has_same_answers=has_same_answers,
+        )
 
     def _compare_packaged(self, rivals: Sequence[NDArray[Any]], names: Sequence[str]) -> dict[str, float]:
         unseen = self.unseen_rows.mask
@@ -291,3 +321,13 @@ def predict_seeds(graphs: Sequence[Path], rows: pl.DataFrame) -> list[NDArray[np
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # ONNX Runtime releases the interpreter's lock
         return list(pool.map(predict, graphs))
+
+
+def _hash_graph(package: Package) -> str:
+    """Return the SHA-256 of a package's graph, against which the file was verified when the package was loaded."""
+    return str(package.manifest["files"][artifacts.GRAPH])
+
+
+def _are_equal_bits(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Return whether two arrays have the same shape, type and bits; NaN equals NaN."""
+    return (one.shape, one.dtype) == (other.shape, other.dtype) and one.tobytes() == other.tobytes()

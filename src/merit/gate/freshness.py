@@ -60,7 +60,8 @@ def _has_final_verdict(report: dict[str, Any], lock: Lock) -> bool:
     waived_names = waivers.list_active_waivers(lock, waivers.get_utc_date())
     counted = [check for check in checks if not (check.get("waived") and check["name"] in waived_names)]
     if any(
-        check["verdict"] != Verdict.PASS and check["name"].startswith(MACHINE_DEPENDENT_PREFIXES) for check in counted
+        Verdict(check["verdict"]).is_blocking and check["name"].startswith(MACHINE_DEPENDENT_PREFIXES)
+        for check in counted
     ):
         return False
     return report.get("verdict") == combine_verdicts(Verdict(check["verdict"]) for check in counted)

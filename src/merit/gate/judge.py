@@ -20,7 +20,8 @@ from merit.gate.checks.data.run import check_data
 from merit.gate.checks.model.source_rows import SourceRows
 from merit.gate.evidence import Evidence, predict_seeds
 from merit.gate.report import plots, render
-from merit.gate.verdict import Check, Verdict, combine_verdicts
+from merit.gate.report.schema import REPORT_FORM
+from merit.gate.verdict import Check, combine_verdicts
 from merit.metrics import Resampling, blocks, estimate_intervals, prepare_metrics
 from merit.process import workspace_lock
 from merit.scoring.package import Package, extract_columns, verify_package
@@ -66,7 +67,11 @@ def _run_gate(lock: Lock, ref: str | None, scope: Scope | None) -> dict[str, Any
     day = waivers.get_utc_date()
     known_checks = waivers.list_conditional_checks(lock) if scope is None else None
     results = waivers.apply_waivers(
-        lock, [*(data_findings.checks if data_findings else []), *results], day, known_names=known_checks
+        lock,
+        [*(data_findings.checks if data_findings else []), *results],
+        day,
+        known_names=known_checks,
+        limits=waivers.find_limits(lock, changes),
     )
     content = {
         **_build_summary(lock, champion, scope, results),
@@ -85,7 +90,7 @@ def _run_gate(lock: Lock, ref: str | None, scope: Scope | None) -> dict[str, Any
 def _build_summary(lock: Lock, champion: Champion | None, scope: Scope | None, results: list[Check]) -> dict[str, Any]:
     """Return the report's sections that don't depend on the scope: verdict, scope and checks."""
     return {
-        "form": 1,
+        "form": REPORT_FORM,
         "verdict": str(combine_verdicts(check.verdict for check in results if not check.waived)),
         "scope": scope or "all",
         "inputs": freshness.compute_inputs_digest(lock, champion, scope),
@@ -93,9 +98,7 @@ def _build_summary(lock: Lock, champion: Champion | None, scope: Scope | None, r
         "task": lock.data.target.task,
         "champion": None if champion is None else {"commit": champion.commit, "package": champion.package_hash},
         "confidence": lock.gate.confidence,
-        "checks": [
-            {**asdict(check), "advice": "" if check.verdict == Verdict.PASS else check.advice} for check in results
-        ],
+        "checks": [{**asdict(check), "advice": check.advice if check.verdict.is_blocking else ""} for check in results],
     }
 
 

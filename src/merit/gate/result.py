@@ -28,7 +28,7 @@ class Report:
 
     Example:
         report = merit.gate()
-        [check.name for check in report.checks if check.verdict != "pass"]
+        [check.name for check in report.checks if check.verdict.is_blocking]
         report.metrics["roc_auc"].low
     """
 

@@ -9,11 +9,20 @@ from merit.metrics import Estimate
 
 
 class Verdict(StrEnum):
-    """The verdict of a check or of the whole gate; only a pass lets a model merge."""
+    """The verdict of a check or of the whole gate; only a pass lets a model merge.
+
+    A check that had nothing to compare is not applicable: it stands in no way and counts as no pass.
+    """
 
     PASS = "pass"  # noqa: S105  # a verdict, not a password
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
+    NOT_APPLICABLE = "not applicable"
+
+    @property
+    def is_blocking(self) -> bool:
+        """Whether a check with this verdict keeps the model from merging."""
+        return self in {Verdict.FAIL, Verdict.INCONCLUSIVE}
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,11 @@ class Check:
 
 
 def combine_verdicts(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return the verdict of the whole gate: the worst verdict; no verdicts at all are inconclusive."""
-    verdicts = set(verdicts)
-    if Verdict.FAIL in verdicts:
+    """Return the verdict of the whole gate: the worst verdict; without a single pass it is inconclusive."""
+    counted = set(verdicts) - {Verdict.NOT_APPLICABLE}
+    if Verdict.FAIL in counted:
         return Verdict.FAIL
-    return Verdict.PASS if verdicts == {Verdict.PASS} else Verdict.INCONCLUSIVE
+    return Verdict.PASS if counted == {Verdict.PASS} else Verdict.INCONCLUSIVE
 
 
 def check_at_least(estimate: Estimate, limit: float) -> Verdict:

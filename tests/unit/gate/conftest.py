@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from merit import artifacts
 from merit.config.schema import Lock
 from merit.config.schema.data import Data
 from merit.errors import MeritError
@@ -31,7 +32,6 @@ class Rival(Champion):
     """A champion of the same data whose package is at hand, or can't be brought."""
 
     package: Package | None = None
-    same = False
     data: Data | None = None
 
     def has_same_data(self) -> bool:
@@ -42,10 +42,6 @@ class Rival(Champion):
         """Give what the test says."""
         assert self.data is not None
         return self.data
-
-    def is_candidate(self) -> bool:
-        """Say what the test says; the real one is tested with the champion."""
-        return self.same
 
     @contextmanager
     def fetch_package(self) -> Iterator[Package]:
@@ -60,11 +56,10 @@ def run_family(family: CheckFamily, evidence: Evidence) -> list[Check]:
     return suite._run_family(family, family.build_checks(evidence), evidence)
 
 
-def rival(package: Package | None = None, *, same: bool = False) -> Champion:
+def rival(package: Package | None = None) -> Champion:
     champion = Rival("a" * 40, {"model": "m.dir"})
     object.__setattr__(champion, "data", Lock.model_validate(_values()).data)
     object.__setattr__(champion, "package", package)
-    object.__setattr__(champion, "same", same)
     return champion
 
 
@@ -73,6 +68,12 @@ def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the candidate be the first to be judged on its test rows: there are neither runs nor commits here."""
     use = TestUse("sha256:" + "0" * 64, "0" * 32 + ".dir", 1, "Git")
     monkeypatch.setattr("merit.gate.evidence.count_candidates", lambda lock, rows: use)
+
+
+def with_other_graph(package: Package) -> Package:
+    """Return a package that answers alike, by a graph of other bytes."""
+    files = {**package.manifest["files"], artifacts.GRAPH: "0" * 64}
+    return replace(package, manifest={**package.manifest, "files": files})
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate.champion import IDENTITY_FILES, Champion
+from merit.gate.champion import Champion
 
 Git = Callable[..., str]
 
@@ -33,18 +33,6 @@ def _commit(git: Git, text: str | None) -> str:
     git("add", ".")
     git("commit", "--quiet", "-m", "x")
     return git("rev-parse", "HEAD")
-
-
-def test_the_candidate_is_the_champion_only_if_both_of_its_files_are(workdir: Path) -> None:
-    hashes = {}
-    for number, (name, file) in enumerate(IDENTITY_FILES.items()):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(bytes([number]))
-        hashes[name] = hashlib.md5(bytes([number])).hexdigest()  # noqa: S324  # the hash that DVC takes
-    assert Champion("a" * 40, hashes).is_candidate()
-    for name in IDENTITY_FILES:
-        assert not Champion("a" * 40, {**hashes, name: "0" * 32}).is_candidate()
-        assert not Champion("a" * 40, {other: value for other, value in hashes.items() if other != name}).is_candidate()
 
 
 def test_the_champion_is_what_main_holds_and_not_what_the_branch_does(git_repo: Git) -> None:

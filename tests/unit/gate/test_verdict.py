@@ -52,7 +52,11 @@ def test_only_passes_pass() -> None:
     for verdicts in product(Verdict, repeat=3):
         found = combine_verdicts(verdicts)
         expected = FAIL if FAIL in verdicts else INCONCLUSIVE if INCONCLUSIVE in verdicts else PASS
-        assert found is expected
+        assert found is (expected if set(verdicts) != {Verdict.NOT_APPLICABLE} else INCONCLUSIVE)
+
+
+def test_what_is_not_applicable_stands_in_no_way() -> None:
+    assert [verdict for verdict in Verdict if verdict.is_blocking] == [FAIL, INCONCLUSIVE]
 
 
 def test_no_check_at_all_is_no_pass() -> None:

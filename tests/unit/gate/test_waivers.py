@@ -124,3 +124,44 @@ def test_what_the_others_stand_on_can_not_be_waived(locked: Locked, name: str) -
 def test_a_waiver_needs_a_reason_and_a_day(make_lock: Callable[..., Lock], waiver: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"gate\.waivers\.size"):
         make_lock(lambda values: values["gate"].update(waivers={"size": waiver}))
+
+
+def test_a_waiver_lasts_so_many_days_and_no_longer(locked: Locked) -> None:
+    longest = waivers.apply_waivers(locked(size="2026-07-15"), FOUND, DAY, known_names=())
+    assert (longest[1].waived, _summary(longest).verdict) == (True, Verdict.PASS)
+    longer = waivers.apply_waivers(locked(size="2026-07-16"), FOUND, DAY, known_names=())
+    assert not longer[1].waived
+    assert longer[1].advice == "its waiver may not be so long; make it smaller"
+    assert _summary(longer).verdict is Verdict.FAIL
+    assert _summary(longer).found == "1 longer than 30 days (size)"
+    assert _summary(longer).advice == "let 'size' end by 2026-07-15: gate.waiver_days allows 30 days from now on"
+
+
+def test_so_many_waivers_may_be_in_force_and_no_more(locked: Locked) -> None:
+    names = ("size", "floor__roc_auc", "drift", "other")
+    ended, current = {"ended": "2026-06-14"}, dict.fromkeys(names[:3], "2026-06-15")
+    three = waivers.apply_waivers(locked(**current, **ended), FOUND, DAY)
+    assert _summary(three).verdict is Verdict.PASS
+    four = waivers.apply_waivers(locked(**dict.fromkeys(names, "2026-06-15")), FOUND, DAY)
+    assert _summary(four).verdict is Verdict.FAIL
+    assert _summary(four).advice.startswith("4 are in force: gate.waivers_at_once allows 3; ")
+
+
+@pytest.mark.parametrize("key", ["waiver_days", "waivers_at_once"])
+@pytest.mark.parametrize("value", [-1, 91])
+def test_the_limits_of_waivers_have_limits(make_lock: Callable[..., Lock], key: str, value: int) -> None:
+    with pytest.raises(ValidationError, match=rf"gate\.{key}"):
+        make_lock(lambda values: values["gate"].update({key: value}))
+
+
+def test_the_limits_are_not_raised_by_the_change_that_needs_it(make_lock: Callable[..., Lock]) -> None:
+    lock = make_lock(lambda values: values["gate"].update(waiver_days=90, waivers_at_once=10))
+    rules = [
+        {"key": "gate.waiver_days", "before": "30", "after": "90", "weaker": True},
+        {"key": "gate.waivers_at_once", "before": "3", "after": "10", "weaker": True},
+    ]
+    assert waivers.find_limits(lock, None) == waivers.WaiverLimits(90, 10)
+    assert waivers.find_limits(lock, {"rules": []}) == waivers.WaiverLimits(90, 10)
+    assert waivers.find_limits(lock, {"rules": rules}) == waivers.WaiverLimits(30, 3)
+    none = [{**rules[1], "before": "0"}]
+    assert waivers.find_limits(lock, {"rules": none}) == waivers.WaiverLimits(90, 0)

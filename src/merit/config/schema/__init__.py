@@ -16,7 +16,7 @@ from merit.config.schema.gate import NOT_WAIVABLE, Gate, GoldenRow
 from merit.config.schema.release import Release
 from merit.config.schema.serve import Serve
 from merit.config.schema.stream import Stream
-from merit.config.schema.strictness import Weaker
+from merit.config.schema.strictness import NoRule, Weaker
 from merit.config.tasks import METRICS
 
 
@@ -105,30 +105,34 @@ FORMAT_VERSION: Literal[3] = 3
 """The format version of conf/ that this merit reads; `merit upgrade` migrates an older one to it."""
 
 
+JUDGED = NoRule("the gate judges what comes of it")
+AFTERWARDS = NoRule("it is about runs and serving, not about what may merge; locations are shown")
+
+
 class Lock(Section):
     """The lock: all of params.yaml."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=100)]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=100), Weaker("any")]
     """The model's name in the registry, in tags and in responses."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Annotated[int, Field(ge=0, lt=2**32), NoRule("another draw of the same training")]
     """The seed of every random draw."""
-    code: dict[str, str] = {}
+    code: Annotated[dict[str, str], NoRule("the gate compares the code itself")] = {}
     """The hash of each of the project's own packages that a `_target_` names; `merit compose` fills it in."""
-    form: Literal[3] = FORMAT_VERSION
+    form: Annotated[Literal[3], NoRule("it names the format")] = FORMAT_VERSION
     """The format version of conf/: which keys exist and what they mean. Without this key it is 1."""
     data: Data
-    features: Features
-    model: Component
-    optimizer: Component
-    trainer: Trainer
+    features: Annotated[Features, JUDGED]
+    model: Annotated[Component, JUDGED]
+    optimizer: Annotated[Component, JUDGED]
+    trainer: Annotated[Trainer, JUDGED]
     evaluate: Evaluate
     package: Package
     gate: Gate
-    tracking: Tracking
-    serve: Serve
-    stream: Stream = Stream()
-    release: Release = Release()
-    merit: dict[str, str] | None = None
+    tracking: Annotated[Tracking, AFTERWARDS]
+    serve: Annotated[Serve, AFTERWARDS]
+    stream: Annotated[Stream, AFTERWARDS] = Stream()
+    release: Annotated[Release, AFTERWARDS] = Release()
+    merit: Annotated[dict[str, str] | None, NoRule("it names the installed merit")] = None
     """Where merit is installed as a package instead of being part of the repository: for each DVC stage, a hash of the
     merit code that it runs; `merit compose` fills it in."""
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from merit.config.schema.base import PositiveInt, Section, Share
+from merit.config.schema.strictness import NoRule, Weaker
 from merit.reading.times import compile_format
 
 FEATURES_BY_TYPE = {
@@ -61,36 +62,38 @@ class Column(Section):
     element standardised alike), or `none` (kept for keys, time or slices, never an input of the model).
     """
 
-    type: Literal["string", "integer", "number", "boolean", "datetime", "array"]
+    type: Annotated[Literal["string", "integer", "number", "boolean", "datetime", "array"], Weaker("any")]
     """The type of its values."""
-    feature: Literal["category", "number", "time", "array", "none"] = "none"
+    feature: Annotated[
+        Literal["category", "number", "time", "array", "none"], NoRule("the gate judges the model that takes it")
+    ] = "none"
     """The feature that the model makes of it."""
-    shape: list[PositiveInt] | None = None
+    shape: Annotated[list[PositiveInt] | None, Weaker("any")] = None
     """The shape of an array column, such as [8, 8] for an image of one channel; `min` and `max` bound its elements."""
-    description: str | None = None
+    description: Annotated[str | None, NoRule("it is for readers")] = None
     """Its meaning and unit, for readers."""
-    known: Known | None = None
+    known: Annotated[Known | None, Weaker("any")] = None
     """Why its value is known before the outcome; the gate asks for it where a new or changed feature predicts the
     target too well (gate.data.leakage.gain)."""
-    allowed: list[str] | list[int] | None = None
+    allowed: Annotated[list[str] | list[int] | None, Weaker("more")] = None
     """The only allowed values."""
-    min: float | None = None
+    min: Annotated[float | None, Weaker("smaller")] = None
     """The minimum value."""
-    max: float | None = None
+    max: Annotated[float | None, Weaker("larger")] = None
     """The maximum value."""
-    missing: Share = 0.0
+    missing: Annotated[Share, Weaker("larger")] = 0.0
     """The maximum share of rows without a value; 0 means that every row must have one."""
-    null_values: list[str] | None = None
+    null_values: Annotated[list[str] | None, Weaker("any")] = None
     """Texts that mean "no value" in this column, besides the empty cell."""
-    format: str | None = None
+    format: Annotated[str | None, Weaker("any")] = None
     """The strptime format of a datetime, such as "%d.%m.%Y"; ISO 8601 is always read."""
-    decimal: Literal[".", ","] | None = None
+    decimal: Annotated[Literal[".", ","] | None, Weaker("any")] = None
     """The decimal separator of a number; "." unless the source sets another, or thousands is "." and it is ","."""
-    thousands: Literal[",", ".", " ", "'", "_"] | None = None
+    thousands: Annotated[Literal[",", ".", " ", "'", "_"] | None, Weaker("any")] = None
     """The thousands separator of a number, as in 1,234,567."""
-    negative: Literal["parentheses"] | None = None
+    negative: Annotated[Literal["parentheses"] | None, Weaker("any")] = None
     """How a negative number may be written besides -1.50: `parentheses` reads (1.50)."""
-    affixes: list[Annotated[str, Field(min_length=1)]] | None = None
+    affixes: Annotated[list[Annotated[str, Field(min_length=1)]] | None, Weaker("any")] = None
     """Marks before or after a number that are ignored, such as "$" or "%"; 12% is read as 12."""
 
     @model_serializer(mode="wrap")

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from merit.config.schema.base import OUTPUT_NAME, Component, OpenShare, PositiveInt, Section
 from merit.config.schema.column import Column, is_servable_name
+from merit.config.schema.strictness import NoRule, Weaker
 from merit.expression import ExpressionError, parse_expression
 
 
@@ -27,9 +28,9 @@ Expression = Annotated[str, AfterValidator(_validate_expression)]
 class Window(Section):
     """The days whose rows are used, both ends included."""
 
-    start: Annotated[date, Field(strict=False)]
+    start: Annotated[date, Field(strict=False), NoRule("the gate counts the rows that are gone")]
     """The first day in use."""
-    end: Annotated[date, Field(strict=False)]
+    end: Annotated[date, Field(strict=False), Weaker("earlier")]
     """The last day in use."""
 
     @model_validator(mode="after")
@@ -45,14 +46,14 @@ class Target(Section):
     `binary` needs a condition, `regression` a number, `multiclass` one of the `classes`.
     """
 
-    name: str
+    name: Annotated[str, Weaker("any")]
     """The name of the target column."""
-    task: Literal["binary", "multiclass", "regression"] = "binary"
+    task: Annotated[Literal["binary", "multiclass", "regression"], Weaker("any")] = "binary"
     """The kind of prediction."""
-    sql: Expression
+    sql: Annotated[Expression, Weaker("any")]
     """A SQL expression on the source's columns: a condition, a number or a class, depending on the task
     (docs/reference/expressions.md)."""
-    classes: list[str] | list[int] | None = None
+    classes: Annotated[list[str] | list[int] | None, Weaker("any")] = None
     """The classes of a multiclass task, in the order of the predicted probabilities; rows of any other class are
     refused."""
 
@@ -73,9 +74,9 @@ class Target(Section):
 class RowLimits(Section):
     """The allowed number of rows."""
 
-    min: PositiveInt
+    min: Annotated[PositiveInt, Weaker("smaller")]
     """The minimum number of rows."""
-    max: PositiveInt
+    max: Annotated[PositiveInt, Weaker("larger")]
     """The maximum number of rows."""
 
     @model_validator(mode="after")
@@ -89,20 +90,20 @@ class TableContract(Section):
     """Conditions on the table as a whole."""
 
     rows: RowLimits
-    unique: list[str] = []
+    unique: Annotated[list[str], Weaker("any")] = []
     """The columns that together identify a row: no two rows share their values, and rows are sorted by them."""
 
 
 class TimeSplit(Section):
     """A split by time: each part ends with its named day, and the next part begins after it."""
 
-    by: Literal["time"]
+    by: Annotated[Literal["time"], Weaker("any")]
     """The kind of split."""
-    train_until: Annotated[date, Field(strict=False)]
+    train_until: Annotated[date, Field(strict=False), Weaker("earlier")]
     """The last day of the training part."""
-    validation_until: Annotated[date, Field(strict=False)]
+    validation_until: Annotated[date, Field(strict=False), Weaker("earlier")]
     """The last day of the validation part."""
-    test_until: Annotated[date, Field(strict=False)]
+    test_until: Annotated[date, Field(strict=False), Weaker("earlier")]
     """The last day of the test part."""
 
     @model_validator(mode="after")
@@ -115,13 +116,13 @@ class TimeSplit(Section):
 class ShareSplit(Section):
     """The settings common to all splits by share of rows."""
 
-    by: str
+    by: Annotated[str, Weaker("any")]
     """The kind of split."""
-    validation: OpenShare
+    validation: Annotated[OpenShare, Weaker("any")]
     """The share of rows in the validation part."""
-    test: OpenShare
+    test: Annotated[OpenShare, Weaker("smaller")]
     """The share of rows in the test part."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32), Weaker("any")] = 0
     """The seed of the split; another seed gives another split."""
 
     @model_validator(mode="after")
@@ -134,7 +135,7 @@ class ShareSplit(Section):
 class RandomSplit(ShareSplit):
     """A random split for rows without a time: the same on every run, and stratified by class."""
 
-    by: Literal["random"]
+    by: Annotated[Literal["random"], Weaker("any")]
     """The kind of split."""
 
 
@@ -145,9 +146,9 @@ class GroupSplit(ShareSplit):
     of each class, as closely as whole groups allow. Rows without a group go to the training part.
     """
 
-    by: Literal["group"]
+    by: Annotated[Literal["group"], Weaker("any")]
     """The kind of split."""
-    column: str
+    column: Annotated[str, Weaker("any")]
     """The column that identifies a row's group."""
 
 
@@ -157,18 +158,20 @@ Split = Annotated[TimeSplit | RandomSplit | GroupSplit, Field(discriminator="by"
 class Data(Section):
     """conf/data: the source of the rows, their contract and their split."""
 
-    source: Component
-    fingerprint: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    source: Annotated[Component, NoRule("locations are shown, and the gate compares the rows")]
+    fingerprint: Annotated[
+        str, Field(pattern=r"^sha256:[0-9a-f]{64}$"), NoRule("the gate compares the rows themselves")
+    ]
     """The hash of the source's files, or of its rows if it reads no files; `merit compose` fills it in."""
-    time: str | None = None
+    time: Annotated[str | None, Weaker("any")] = None
     """The datetime column that orders rows and, with `by: time`, splits them."""
     window: Window | None = None
-    filter: Expression | None = None
+    filter: Annotated[Expression | None, Weaker("any")] = None
     """A SQL condition on the source's columns; rows that don't satisfy it are dropped
     (docs/reference/expressions.md)."""
     target: Target
     columns: dict[str, Column]
-    columns_sha256: str = ""
+    columns_sha256: Annotated[str, NoRule("the hash of what is compared itself")] = ""
     """The hash of `columns`. DVC's stages depend on it instead of on the columns, which would fill dvc.lock for a wide
     table; `merit compose` fills it in."""
     contract: TableContract

@@ -15,7 +15,7 @@ from merit.config.schema.strictness import Weaker
 class MetricMargin(Section):
     """How much worse the candidate may be than the model that it is compared with, in one metric."""
 
-    metric: str
+    metric: Annotated[str, Weaker("any")]
     """The metric to compare."""
     margin: Annotated[float, Field(ge=0), Weaker("larger")]
     """How much worse the candidate may be."""
@@ -98,7 +98,7 @@ class SliceRule(Section):
     Intervals use the confidence of Bonferroni's correction: 1 - (1 - gate.confidence) / slices.
     """
 
-    metric: str
+    metric: Annotated[str, Weaker("any")]
     """The metric to compare on each slice."""
     margin: Annotated[float, Field(ge=0), Weaker("larger")]
     """How much worse the candidate may be on any slice."""
@@ -116,7 +116,7 @@ class Perturbation(Section):
 class Robustness(Section):
     """Robustness against perturbed inputs: test rows are perturbed, and scored again."""
 
-    metric: str
+    metric: Annotated[str, Weaker("any")]
     """The metric to compare between the perturbed and the unperturbed rows."""
     missing: Perturbation | None = None
     """Values removed from columns that may have missing values."""
@@ -133,7 +133,7 @@ ColumnValue = str | bool | int | float | None
 class ColumnChange(Section):
     """A change to one column of every test row: `by` is added to its numbers, or `to` replaces its values."""
 
-    column: str
+    column: Annotated[str, Weaker("any")]
     """The column to change."""
     by: Annotated[float | int | None, Weaker("any")] = None
     """The number to add; the sum stays within the column's min and max."""
@@ -162,7 +162,7 @@ class InvarianceTest(ColumnChange):
 class DirectionTest(ColumnChange):
     """A change that may move the mean prediction in one direction only."""
 
-    expect: Literal["not_lower", "not_higher"]
+    expect: Annotated[Literal["not_lower", "not_higher"], Weaker("any")]
     """The direction that is allowed for the mean prediction."""
     tolerance: Annotated[Annotated[float, Field(ge=0)] | None, Weaker("larger", null="zero")] = None
     """How far the mean may move in the other direction, since another seed alone moves it too; null is 0."""
@@ -173,7 +173,7 @@ class DirectionTest(ColumnChange):
 class GoldenRow(Section):
     """A row with its expected prediction: from `min` to `max`, or `value` plus or minus `tolerance`."""
 
-    row: dict[str, Any]
+    row: Annotated[dict[str, Any], Weaker("any")]
     """The model's input columns; those that may be missing can be left out."""
     min: Annotated[float | int | None, Weaker("smaller")] = None
     """The minimum prediction."""
@@ -247,9 +247,9 @@ class Replay(Section):
 class Waiver(Section):
     """Permission for a check to fail until a date."""
 
-    reason: Annotated[str, Field(min_length=10)]
+    reason: Annotated[str, Field(min_length=10), Weaker("any")]
     """The reason for it, for reviewers."""
-    until: Annotated[date, Field(strict=False)]
+    until: Annotated[date, Field(strict=False), Weaker("any")]
     """The last day of the permission."""
 
 
@@ -300,7 +300,11 @@ class Gate(Section):
     """Parity over HTTP, through the Bento built from the package; null disables the check."""
     waivers: dict[str, Waiver] = {}
     """Checks that may fail, by their names in the report (docs/reference/checks.md)."""
-    checks: dict[str, Component] = {}
+    waiver_days: Annotated[int, Field(ge=1, le=90), Weaker("larger")] = 30
+    """The maximum days from now on that a waiver may last."""
+    waivers_at_once: Annotated[int, Field(ge=0, le=10), Weaker("larger")] = 3
+    """The maximum number of waivers that may be in force at the same time."""
+    checks: Annotated[dict[str, Component], Weaker("any")] = {}
     """The project's own checks, by name (docs/how-to/own-python.md)."""
     resamples: Annotated[int, Field(ge=100), Weaker("smaller")]
     """Bootstrap resamples per comparison."""

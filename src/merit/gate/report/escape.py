@@ -50,6 +50,21 @@ def escape_markdown(text: object, max_chars: int = DEFAULT_MAX_CHARS) -> str:
     return escaped.replace(_SEPARATOR, "&#8203;")
 
 
+def sanitize_code(line: str, max_chars: int = DEFAULT_MAX_CHARS) -> str:
+    """Return a line of code as visible characters with its spaces, cut to a maximum length; HTML is not escaped."""
+    spaced = line[: max_chars + 1].expandtabs(4)
+    shown = "".join(_replace_invisible(unicodedata.normalize("NFC", spaced)))
+    return shown if len(line) <= max_chars and len(shown) <= max_chars else shown[: max_chars - 1] + ELLIPSIS
+
+
+def escape_code(line: str, max_chars: int = DEFAULT_MAX_CHARS) -> str:
+    """Escape a line of code for a `<pre>` of GitHub's Markdown: as `escape_markdown`, with its spaces."""
+    escaped = _MARKUP_CHARACTERS.sub(
+        lambda found: f"&#{ord(found[0])};", _SEPARATOR_POSITIONS.sub(_SEPARATOR, sanitize_code(line, max_chars))
+    )
+    return escaped.replace(_SEPARATOR, "&#8203;")
+
+
 def sanitize_line(text: object, max_chars: int = DEFAULT_MAX_CHARS) -> str:
     """Return a text as one line of visible characters, cut to a maximum length; HTML is not escaped."""
     # Cut early, since a text may have millions of characters; the factor leaves room for spaces that collapse below.

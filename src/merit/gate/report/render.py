@@ -4,6 +4,7 @@ The Markdown is rendered from the report alone, without heavy imports, because t
 renders it too.
 """
 
+import html
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,20 +17,22 @@ from markupsafe import Markup
 
 from merit import artifacts
 from merit.gate.report import plots, schema, text_charts, wording
-from merit.gate.report.escape import escape_markdown, sanitize_line
+from merit.gate.report.escape import escape_code, escape_markdown, sanitize_code, sanitize_line
 from merit.gate.report.schema import Report
-from merit.gate.report.sections import MAX_TEXT_CHARS, ColumnDrift, Estimate, Slice
+from merit.gate.report.sections import BLOCKING_VERDICTS, MAX_TEXT_CHARS, ColumnDrift, Estimate, Slice
 from merit.gate.report.truncation import truncate_report
 
 MAX_MARKDOWN_CHARS = 64_000
 """Maximum characters of the Markdown: GitHub allows 65,536 in a comment, and posting adds some lines."""
 
 MAX_LINES = {
+    "not_applicable": 50,
     "slices": 150,
     "passed": 200,
     "curves": 1,
     "drift": 30,
     "columns": 40,
+    "code": 200,
     "config": 60,
     "metrics": 40,
     "moved": 5,
@@ -44,11 +47,13 @@ MIN_LINES = 8
 MAX_LONG_TEXT_CHARS = 500
 """Maximum characters of a reason or an advice in the Markdown."""
 PART_TITLES = {
+    "not_applicable": "checks that were not applicable",
     "slices": "slices",
     "passed": "checks that passed",
     "curves": "curves",
     "drift": "columns' drift",
     "columns": "columns of the data",
+    "code": "lines of code",
     "config": "keys of the configuration",
     "metrics": "metrics",
     "moved": "slices that moved",
@@ -112,10 +117,12 @@ def _count_lines(report: Report, charts: int) -> dict[str, int]:
         "curves": min(1, charts),
         "drift": len(data.drift or []) if data else 0,
         "columns": max((len(each) for table in tables for each in table), default=0),
+        "code": len(wording.list_code_lines(report)),
         "config": len(change.config) if change else 0,
         "metrics": len(report.metrics.candidate) if report.metrics else 0,
         "moved": MAX_LINES["moved"],
-        "failed": sum(check.verdict != "pass" for check in report.checks),
+        "failed": sum(check.verdict in BLOCKING_VERDICTS for check in report.checks),
+        "not_applicable": len(wording.select_checks(report.checks, "not applicable")),
         "rules": len(wording.list_weakened_rules(report)),
         "locations": len(wording.list_changed_locations(report)),
         "waivers": len(report.waivers),
@@ -168,6 +175,8 @@ def _create_environment(sanitize: Callable[[Any], str]) -> Environment:
         finalize=lambda value: value if isinstance(value, Markup) else sanitize(value),
     )
     environment.filters["interval"] = _format_interval
+    show_code = _show_code_in_page if sanitize is sanitize_line else escape_code
+    environment.filters["code_line"] = lambda line: Markup(show_code(line))  # noqa: S704  # escaped
     environment.filters["value"] = lambda found: _format_interval(found and Estimate(value=found.value))
     environment.filters["part"] = wording.format_split
     environment.filters["long"] = (
@@ -206,10 +215,13 @@ def _build_view(report: Report) -> dict[str, Any]:
         "wording": wording,
         "summary": wording.summarize_verdict(report),
         "weakened": wording.list_weakened_rules(report),
+        "dropped": wording.find_dropped_name(report),
+        "code": wording.list_code_lines(report),
         "locations": wording.list_changed_locations(report),
         "open": wording.select_checks(report.checks, "fail") + wording.select_checks(report.checks, "inconclusive"),
         "waived": [check for check in report.checks if check.waived],
-        "passed": [check for check in report.checks if check.verdict == "pass" and not check.waived],
+        "passed": wording.select_checks(report.checks, "pass"),
+        "not_applicable": wording.select_checks(report.checks, "not applicable"),
         "metrics": _build_metric_rows(report),
         "slices": _group_by_column(measured_slices),
         "measured": measured_slices,
@@ -224,6 +236,10 @@ def _build_view(report: Report) -> dict[str, Any]:
         "small": sum(1 for each in report.slices if not each.metrics),
         "drift": _sort_drift(report),
     }
+
+
+def _show_code_in_page(line: str) -> str:
+    return html.escape(sanitize_code(line))
 
 
 def _format_interval(estimate: Estimate | None, *, signed: bool = False) -> Markup:

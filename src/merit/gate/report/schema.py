@@ -39,6 +39,8 @@ SCHEMA_FILE = "report.json"
 """File name of the JSON Schema in conf/.schema."""
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
+REPORT_FORM: Literal[2] = 2
+"""The format version of reports that this merit writes."""
 MAX_REPORT_BYTES = 8_000_000
 """Maximum size of a report file."""
 
@@ -46,7 +48,8 @@ MAX_REPORT_BYTES = 8_000_000
 class Report(ReportSection):
     """The gate's report. A section that is null was not judged."""
 
-    form: Literal[1]
+    form: Literal[1, 2]
+    """The format version: since 2 a check may be `not applicable`."""
     verdict: Verdict
     scope: Literal["all", "data", "model"] = "all"
     """The judged scope; a model may merge only if all of it was judged."""
@@ -74,10 +77,12 @@ class Report(ReportSection):
 
     @model_validator(mode="after")
     def _check_verdict(self) -> "Report":
-        if self.verdict == "pass" and (not self.checks or any(check.is_blocking for check in self.checks)):
-            raise ValueError("the verdict is pass, but not every check passed")
         if not_waivable := [check.name for check in self.checks if check.waived and check.name in NOT_WAIVABLE]:
             raise ValueError(f"{not_waivable[0]} is waived, but can't be waived")
+        if self.verdict == "pass" and any(check.is_blocking for check in self.checks):
+            raise ValueError("the verdict is pass, but not every check passed")
+        if self.verdict == "pass" and not any(check.verdict == "pass" for check in self.checks):
+            raise ValueError("the verdict is pass, but no check passed")
         return self
 
 

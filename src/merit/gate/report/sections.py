@@ -30,6 +30,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Item = TypeVar("Item")
 BoundedList = Annotated[list[Item], Field(max_length=MAX_ITEMS)]
 Verdict = Literal["pass", "fail", "inconclusive"]
+CheckVerdict = Literal["pass", "fail", "inconclusive", "not applicable"]
+BLOCKING_VERDICTS = frozenset({"fail", "inconclusive"})
+"""The verdicts of checks that stand in the way of a merge."""
 
 
 class ReportSection(BaseModel):
@@ -109,6 +112,22 @@ class RuleChange(KeyChange):
         return self.key.startswith(WAIVER_KEY_PREFIX)
 
 
+class CodeChange(ReportSection):
+    """A changed file of the project's own code."""
+
+    file: Text
+    decides: bool = False
+    """Whether it is code of an own check or metric, so that its change is a changed rule."""
+    before: Text | None = None
+    """The beginning of its SHA-256; null if the file is new."""
+    after: Text | None = None
+    """The beginning of its SHA-256; null if the file is gone."""
+    lines: BoundedList[Text] = []
+    """Its unified difference, without the names of the files."""
+    more: Count = 0
+    """The lines of the difference that were cut."""
+
+
 class ConfigChange(ReportSection):
     """The changes of params.yaml since the champion."""
 
@@ -116,6 +135,10 @@ class ConfigChange(ReportSection):
     rules: BoundedList[RuleChange] = []
     locations: BoundedList[KeyChange] = []
     """Changed paths and addresses: data sources, and where runs, logs and predictions are sent."""
+    dropped: Text | None = None
+    """The name of the target branch's model, if this change gives the model another: it has no champion then, and no
+    rule is compared."""
+    code: BoundedList[CodeChange] = []
 
 
 class SplitRows(ReportSection):
@@ -285,7 +308,7 @@ class Check(ReportSection):
     """The result of one check: what was found, what is allowed, and what to do if it did not pass."""
 
     name: Name
-    verdict: Verdict
+    verdict: CheckVerdict
     found: Text
     allowed: Text
     advice: Text = ""
@@ -298,7 +321,7 @@ class Check(ReportSection):
     @property
     def is_blocking(self) -> bool:
         """Return whether the check blocks the merge."""
-        return self.verdict != "pass" and not self.waived
+        return self.verdict in BLOCKING_VERDICTS and not self.waived
 
 
 class Metrics(ReportSection):

@@ -14,9 +14,9 @@ from merit.console.tables import DEFAULT_WIDTH, fit_table
 from merit.gate.report import schema, wording
 from merit.gate.report.escape import sanitize_line
 from merit.gate.report.schema import Report
-from merit.gate.report.sections import MAX_TEXT_CHARS, Check, SplitRows
+from merit.gate.report.sections import BLOCKING_VERDICTS, MAX_TEXT_CHARS, Check, SplitRows
 
-VERDICT_STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+VERDICT_STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not applicable": "dim"}
 TREND_STYLES = {wording.BETTER: "green", wording.WORSE: "red", wording.UNCLEAR: "dim"}
 
 TREND_WIDTH = 10
@@ -89,7 +89,7 @@ def _build_metrics_table(report: Report) -> Table:
 
 def _build_checks_table(report: Report) -> Table:
     table = Table("check", "verdict", "found", "allowed", title="gate", title_justify="left")
-    for family, checks in groupby(report.checks, _find_family):
+    for (family, _), checks in groupby(report.checks, lambda check: (_find_family(check), check.verdict)):
         group = list(checks)
         if family is not None and len(group) >= MIN_GROUPED_CHECKS:
             names = "; ".join(check.name.removeprefix(f"{family}: ") for check in group)
@@ -110,9 +110,9 @@ def _build_checks_table(report: Report) -> Table:
 
 
 def _find_family(check: Check) -> str | None:
-    """Return the part of a passed check's name before the colon, by which rows are merged; None for other checks."""
+    """Return the part of a check's name before the colon, by which rows are merged; None if it stands in the way."""
     family, colon, _ = check.name.partition(": ")
-    return family if colon and check.verdict == "pass" else None
+    return family if colon and check.verdict not in BLOCKING_VERDICTS else None
 
 
 def _format_verdict(check: Check) -> str:
@@ -148,10 +148,10 @@ def _list_warnings(report: Report) -> list[str]:
     ]
     if (hidden_count := len(wording.list_weakened_rules(report)) - MAX_LISTED_CHANGES) > 0:
         rule_lines.append(f"[bold yellow]weaker:[/]  and {hidden_count} more, all in {artifacts.GATE_HTML}")
-    if rule_lines and (former_name := wording.find_former_name(report)) is not None:
+    if (dropped_name := wording.find_dropped_name(report)) is not None:
         rule_lines = [
-            f"rules:   this is another model than {_sanitize_text(former_name)}, and so are its rules: "
-            f"{artifacts.GATE_HTML}"
+            f"[bold red]renamed:[/] this is no longer {_sanitize_text(dropped_name)}: it has no champion, and no rule "
+            f"is compared; {artifacts.GATE_HTML} lists the rules that differ"
         ]
     location_changes = wording.list_changed_locations(report)
     location_lines = [

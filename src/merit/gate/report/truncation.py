@@ -8,7 +8,7 @@ from typing import Any
 
 from merit.gate.report.escape import ELLIPSIS
 from merit.gate.report.schema import MAX_REPORT_BYTES, Report
-from merit.gate.report.sections import MAX_ITEMS, MAX_TEXT_CHARS
+from merit.gate.report.sections import BLOCKING_VERDICTS, MAX_ITEMS, MAX_TEXT_CHARS
 
 MIN_ITEMS = 100
 """Items that every list keeps until shortening texts is no longer enough."""
@@ -152,7 +152,7 @@ def _select_items(value: list[Any], max_items: int, path: str) -> list[Any]:
     """Return the items to keep in their original order; checks that did not pass are kept first."""
     if path != CHECKS_PATH or len(value) <= max_items:
         return value[:max_items]
-    passed = [check["verdict"] == "pass" for check in value]
+    passed = [check["verdict"] not in BLOCKING_VERDICTS for check in value]
     indexes = sorted(sorted(range(len(value)), key=passed.__getitem__)[:max_items])
     return [value[index] for index in indexes]
 

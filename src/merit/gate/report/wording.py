@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from merit.gate.report.schema import Report
 from merit.gate.report.sections import Check, Estimate, KeyChange, RuleChange, SplitRows
 
-VERDICT_MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
+VERDICT_MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "not applicable": "⚪"}
 SLICE_METRICS = {
     "binary": {"roc_auc": "ROC AUC", "log_loss": "log loss"},
     "multiclass": {"accuracy": "accuracy", "log_loss": "log loss"},
@@ -28,9 +28,12 @@ def summarize_verdict(report: Report) -> str:
     """Return the consequence of the verdict for the pull request, and the reason."""
     may, may_not = CONSEQUENCES[report.scope]
     failed, undecided = select_checks(report.checks, "fail"), select_checks(report.checks, "inconclusive")
-    total, waived = len(report.checks), sum(check.waived for check in report.checks)
+    not_applicable = len(select_checks(report.checks, "not applicable"))
+    total, waived = len(report.checks) - not_applicable, sum(check.waived for check in report.checks)
     if report.verdict == "pass":
-        return f"{may}: {_format_count(total, 'check')} passed{f', {waived} of them by a waiver' if waived else ''}"
+        notes = [f", {waived} of them by a waiver"] if waived else []
+        notes += [f"; {not_applicable} not applicable"] if not_applicable else []
+        return f"{may}: {_format_count(total, 'check')} passed{''.join(notes)}"
     reasons = [f"{len(failed)} of {_format_count(total, 'check')} failed"] if failed else []
     if undecided:
         of_all = "" if failed else f" of {_format_count(total, 'check')}"
@@ -53,10 +56,20 @@ def list_changed_locations(report: Report) -> list[KeyChange]:
     return [] if report.change is None else report.change.locations
 
 
-def find_former_name(report: Report) -> str | None:
-    """Return the model's previous name if the change renames it, else None; the old rules belong to that model."""
-    changes = [] if report.change is None else report.change.config
-    return next((each.before.strip('"') for each in changes if each.key == "name" and each.before), None)
+def list_code_lines(report: Report) -> list[str]:
+    """Return the differences of the project's own code as lines, each file's under a line with its name."""
+    lines = []
+    for each in report.change.code if report.change else []:
+        note = "decides verdicts" if each.decides else "shown only"
+        state = "new, " if each.before is None else "gone, " if each.after is None else ""
+        lines += [f"{each.file} ({state}{note})", *each.lines]
+        lines += [f"... {each.more:,} more lines"] if each.more else []
+    return lines
+
+
+def find_dropped_name(report: Report) -> str | None:
+    """Return the name of the target branch's model if this one has another, so that it has no champion; else None."""
+    return None if report.change is None or report.champion is not None else report.change.dropped
 
 
 def format_before(change: KeyChange) -> str:

@@ -65,7 +65,14 @@ def test_weakened_rules_and_waivers_stand_before_all_else() -> None:
 
 def test_the_parts_stand_in_the_order_in_which_a_reviewer_asks() -> None:
     text = render.render_markdown(reports.full())
-    titles = ["What changes in the configuration", "What changes in the data", "How good it is", "Slices", "Checks"]
+    titles = [
+        "What changes in the configuration",
+        "What changes in the project's code",
+        "What changes in the data",
+        "How good it is",
+        "Slices",
+        "Checks",
+    ]
     assert re.findall(r"^### (.*)$", text, re.MULTILINE) == titles
 
 
@@ -399,13 +406,21 @@ def test_intervals_stand_on_one_line_where_no_terminal_is(capsys: pytest.Capture
     assert "no clear" in line
 
 
-def test_rules_of_another_model_are_not_told_as_weaker_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_name_is_said_loudly_and_in_place_of_the_rules_of_the_other_model(
+    capsys: pytest.CaptureFixture[str], curves: None
+) -> None:
     made = reports.full()
-    made["change"]["config"].insert(0, {"key": "name", "before": '"wines"', "after": '"flights"'})
+    made["change"]["dropped"] = "w<b>"
+    terminal.print_report(made)
+    assert "renamed:" not in capsys.readouterr().out  # there is a champion
+    made["champion"] = None
     terminal.print_report(made)
     shown = capsys.readouterr().out
-    assert "rules:   this is another model than wines, and so are its rules: reports/gate.html" in shown
+    assert "renamed: this is no longer w<b>: it has no champion, and no rule is compared" in shown
     assert "weaker:" not in shown.partition("verdict:")[0].rpartition("└")[2]
+    top = render.render_markdown(made).partition("###")[0]
+    assert "another name than <code>w&#60;b&#62;</code>: it has no champion, and no rule is compared" in top
+    assert "another name than <code>w&lt;b&gt;</code>: it has no champion" in render.render_html(made)
 
 
 def test_more_rows_are_asked_for_where_they_would_decide_and_nowhere_else() -> None:
@@ -444,3 +459,32 @@ def test_no_column_of_the_page_is_hidden_on_a_narrow_screen_and_each_names_itsel
     for table in rows:
         titles = {each for each in re.findall(r"<th[^>]*>([^<]+)</th>", table)[1:] if each != "check"}
         assert all(f'title="{each}' in table or each.startswith("difference in") for each in titles), titles
+
+
+def test_what_is_not_applicable_is_grey_and_no_pass(curves: None, capsys: pytest.CaptureFixture[str]) -> None:
+    made = reports.first()
+    passed = sum(check["verdict"] == "pass" for check in made["checks"])
+    summary = f"may merge: {passed} checks passed; 1 not applicable"
+    text, page = render.render_markdown(made), render.render_html(made)
+    assert summary in text.partition("###")[0]
+    assert f"✅ {passed} passed" in text
+    assert "⚪ 1 not applicable: nothing to compare with" in text
+    assert "| ⚪ | champion | no champion yet | nothing to compare with |" in text
+    assert '<tr class="not-applicable"><td class="verdict not-applicable">not applicable</td><td>champion</td>' in page
+    assert f"{passed} passed, 1 not applicable, 0 waived, 0 stand in the way" in page
+    terminal.print_report(made)
+    assert summary in capsys.readouterr().out
+
+
+def test_code_is_shown_as_a_difference_with_its_spaces_and_nothing_of_it_is_alive(curves: None) -> None:
+    made = reports.full()
+    made["change"]["code"][0]["lines"] = ["@@ -1 +1 @@", "-    return 1", "+\treturn '</pre><b>@team` \u202e'"]
+    text, page = render.render_markdown(made), render.render_html(made)
+    assert "Files: 1; of these decide verdicts: 1" in text
+    block = text.partition("<pre>")[2].partition("</pre>")[0]
+    assert "&#45;    return 1" in block
+    assert "&#43;   return '&#60;/pre&#62;&#60;b&#62;&#64;&#8203;team&#96; \ufffd'" in block
+    assert "... 3 more lines" in block
+    shown = page.partition('<pre class="diff">')[2].partition("</pre>")[0]
+    assert "+   return &#x27;&lt;/pre&gt;&lt;b&gt;@team` \ufffd&#x27;" in shown
+    assert "reference/metrics.py (decides verdicts)" in shown

@@ -43,7 +43,7 @@ def test_what_is_no_report_is_refused_in_a_line(text: str) -> None:
     ("edit", "told"),
     [
         (lambda made: made.pop("form"), "form: Field required"),
-        (lambda made: made.update(form=2), "form: Input should be 1, found 2"),
+        (lambda made: made.update(form=3), "form: Input should be 1 or 2, found 3"),
         (lambda made: made.update(verdict="maybe"), "verdict: Input should be 'pass', 'fail' or 'inconclusive'"),
         (lambda made: made.update(script="x"), "script: Extra inputs are not permitted"),
         (lambda made: made.update(model="<script>"), "model: String should match pattern"),
@@ -71,10 +71,25 @@ def test_what_is_not_of_the_form_is_refused_with_its_place(edit: Edit, told: str
     assert told_now.isprintable()
 
 
-@pytest.mark.parametrize("checks", [[], ["fail"], ["pass", "inconclusive"]])
-def test_a_verdict_can_not_be_forged(checks: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("checks", "problem"),
+    [
+        ([], "no check passed"),
+        (["fail"], "not every check passed"),
+        (["pass", "inconclusive"], "not every check passed"),
+        (["not applicable", "not applicable"], "no check passed"),
+    ],
+)
+def test_a_verdict_can_not_be_forged(checks: list[str], problem: str) -> None:
     made = reports.full() | {"verdict": "pass", "checks": [reports.check("a", verdict) for verdict in checks]}
-    assert "the verdict is pass, but not every check passed" in _complaint(json.dumps(made))
+    assert f"the verdict is pass, but {problem}" in _complaint(json.dumps(made))
+
+
+def test_a_report_of_the_former_form_is_read() -> None:
+    made = reports.passing() | {"form": 1}
+    del made["change"]["dropped"]
+    read = form.parse_report(json.dumps(made))
+    assert (read["form"], read["verdict"], read["change"]["dropped"]) == (1, "pass", None)
 
 
 def test_ten_megabytes_are_refused_before_they_are_read() -> None:

@@ -23,6 +23,11 @@ def build_check(name: str, passed: bool | None, found: str, allowed: str, advice
     return Check(f"data: {name}", verdict, found, allowed, advice, group="data")
 
 
+def build_not_applicable(name: str, found: str, allowed: str) -> Check:
+    """Return a data check that has nothing to compare."""
+    return Check(f"data: {name}", Verdict.NOT_APPLICABLE, found, allowed, group="data")
+
+
 def format_worst(items: list[str]) -> str:
     """Return the first few entries of a list, worst first, as one line that ends in the number left out."""
     rest = f" and {len(items) - MAX_LISTED_ITEMS} more" if len(items) > MAX_LISTED_ITEMS else ""

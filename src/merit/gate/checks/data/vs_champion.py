@@ -13,7 +13,7 @@ from merit.gate.checks.data import difference, matching
 from merit.gate.checks.data.cells import count_cells
 from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.drift_comparison import ALLOWED_TEXT, DriftComparison, build_other_target_check
-from merit.gate.checks.data.findings import Findings, build_check, format_worst
+from merit.gate.checks.data.findings import Findings, build_check, build_not_applicable, format_worst
 from merit.gate.checks.data.leakage_checks import check_new_features
 from merit.gate.checks.data.row_checks import (
     check_labels,
@@ -38,14 +38,16 @@ CHECK_NAMES = (
     "leakage, new features",
 )
 OTHER_MODEL_ADVICE = (
-    "if this is another model, give it a name of its own (name in conf/config.yaml): it then has no champion yet"
+    "if this is another model, give it a name of its own (name in conf/config.yaml), and waive rules: it then has no "
+    "champion yet"
 )
 
 
 def compare_with_champion(lock: Lock, champion: Champion | None, candidate: Dataset) -> Findings:
     """Compare the data with the champion's; data that is bit-identical passes without any computation."""
     if champion is None:
-        return Findings(_build_equal_checks(True, describe_missing_champion(), "nothing to compare with"))
+        reason = describe_missing_champion()
+        return Findings([build_not_applicable(name, reason, "nothing to compare with") for name in CHECK_NAMES])
     try:
         data = champion.read_data_section()
         if champion.has_same_data() and _select_row_settings(data) == _select_row_settings(lock.data):

@@ -23,7 +23,7 @@ UNSCORABLE_ADVICE = (
 
 def build_checks(evidence: Evidence) -> dict[str, Check]:
     """Return a check per metric of gate.champion; a single one if there is no champion to compare metrics with."""
-    if evidence.champion is None or evidence.champion.is_candidate():
+    if evidence.champion is None or evidence.champion_comparison.is_same_model:
         return {NAME: _pass_unchanged}
     if evidence.champion_comparison.problem:
         return {NAME: _report_unscorable}
@@ -40,9 +40,9 @@ def _list_conditional_names(lock: Lock) -> list[str]:
 
 def _pass_unchanged(evidence: Evidence) -> CheckResult:
     if evidence.champion is None:
-        return CheckResult("", Verdict.PASS, describe_missing_champion(), "nothing to compare with")
+        return CheckResult("", Verdict.NOT_APPLICABLE, describe_missing_champion(), "nothing to compare with")
     note = f"; {reason}" if (reason := explain_unknown_target()) else ""
-    text = f"the model of {evidence.champion.commit[:7]}, bit for bit{note}"
+    text = f"the model of {evidence.champion.commit[:7]}: its graph and its answers, bit for bit{note}"
     return CheckResult("", Verdict.PASS, text, "no worse than the champion")
 
 

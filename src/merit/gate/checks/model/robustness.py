@@ -45,7 +45,7 @@ def _check_perturbation(evidence: Evidence, *, rule: Robustness, name: str, pert
     generator = np.random.default_rng([evidence.lock.seed, SEED_SALT, list(PERTURBATIONS).index(name)])
     perturbed = PERTURBATIONS[name](evidence, perturbation.amount, generator)
     if not perturbed:
-        return CheckResult("", Verdict.PASS, "no column can be perturbed this way", "nothing to judge")
+        return CheckResult("", Verdict.NOT_APPLICABLE, "no column can be perturbed this way", "nothing to judge")
     predictions = evidence.package.predict({**evidence.columns, **perturbed})
     higher_is_better = evidence.is_higher_better(rule.metric)
     signed_margin = -perturbation.margin if higher_is_better else perturbation.margin

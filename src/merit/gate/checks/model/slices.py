@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 
+from merit.gate.champion import describe_missing_champion
 from merit.gate.checks.model.limits import PRACTICALLY_SAME, UNDEFINED_METRIC_ADVICE, Limit
 from merit.gate.checks.protocol import Check, CheckFamily
 from merit.gate.evidence import Evidence
@@ -10,13 +11,23 @@ from merit.gate.slice_comparison import Slice
 from merit.gate.verdict import Check as CheckResult
 from merit.gate.verdict import Verdict
 
+NAME = "slices"
 MAX_NAMED_SLICES = 3
 """Slices that the check lists by name."""
 
 
 def build_checks(evidence: Evidence) -> dict[str, Check]:
-    """Return the check over all slices; none if nothing is compared."""
-    return {"slices": check_slices} if evidence.lock.gate.slices is not None and evidence.slices else {}
+    """Return the check over all slices; none if none are declared, or the candidate is the champion."""
+    if evidence.lock.gate.slices is None or not evidence.lock.evaluate.slices:
+        return {}
+    if evidence.slices:
+        return {NAME: check_slices}
+    return {} if evidence.champion_comparison.is_same_model else {NAME: _report_no_comparison}
+
+
+def _report_no_comparison(evidence: Evidence) -> CheckResult:
+    reason = describe_missing_champion() if evidence.champion is None else "the champion can't be scored"
+    return CheckResult("", Verdict.NOT_APPLICABLE, reason, "nothing to compare with")
 
 
 def check_slices(evidence: Evidence) -> CheckResult:
@@ -97,5 +108,4 @@ def _choose_advice(evidence: Evidence, worse: list[Slice], min_rows: int | None)
     )
 
 
-NAME = "slices"
 FAMILY = CheckFamily(140, build_checks, list_conditional_names=lambda _: [NAME])

@@ -34,7 +34,7 @@ def test_a_projects_own_check_can_neither_waive_nor_rename_itself(run_own: Calla
         (None, r"^gate\.checks\.mine: gave NoneType; it must give a merit\.gate\.verdict\.Check$"),
         (
             Check("mine", "passed", "", ""),  # type: ignore[arg-type]
-            r"^gate\.checks\.mine: gave the verdict 'passed'; allowed: pass, fail, inconclusive$",
+            r"^gate\.checks\.mine: gave the verdict 'passed'; allowed: pass, fail, inconclusive, not applicable$",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from merit.gate.checks.model import slices
 from merit.gate.evidence import ChampionComparison, Evidence
 from merit.gate.verdict import Check, Verdict
 from merit.scoring.package import Package
-from tests.unit.gate.conftest import ROWS, rival, run_family, transform_of
+from tests.unit.gate.conftest import ROWS, rival, run_family, with_other_graph
 
 Gated = Callable[..., Evidence]
 RULE = {"metric": "log_loss", "margin": 0.05}
@@ -34,18 +34,20 @@ def _spoilt(evidence: Evidence, where: np.ndarray) -> np.ndarray:
 
 def test_without_a_rule_a_champion_or_slices_nothing_is_compared(evidence: Evidence, gated: Gated) -> None:
     assert run_family(slices.FAMILY, _against(evidence, evidence.candidate)) == []
-    assert run_family(slices.FAMILY, gated(evidence, slices=RULE)) == []
+    assert _check(gated(evidence, slices=RULE)).verdict is Verdict.NOT_APPLICABLE
+    unscorable = _check(replace(gated(evidence, slices=RULE), champion=rival()))
+    assert (unscorable.verdict, unscorable.found) == (Verdict.NOT_APPLICABLE, "the champion can't be scored")
     assert run_family(slices.FAMILY, _against(gated(evidence, {"slices": []}, slices=RULE), evidence.candidate)) == []
 
 
 def test_a_champion_that_is_the_candidate_leaves_nothing_to_compare(evidence: Evidence, gated: Gated) -> None:
-    assert run_family(slices.FAMILY, replace(gated(evidence, slices=RULE), champion=rival(same=True))) == []
+    assert run_family(slices.FAMILY, replace(gated(evidence, slices=RULE), champion=rival(evidence.package))) == []
 
 
 def test_the_same_answers_pass_on_every_slice(
     evidence: Evidence, gated: Gated, load: Callable[[Preprocessing], Package]
 ) -> None:
-    same = replace(gated(evidence, slices=RULE), champion=rival(load(transform_of(2.0, 2.0))))
+    same = replace(gated(evidence, slices=RULE), champion=rival(with_other_graph(evidence.package)))
     found = _check(same)
     assert (found.verdict, found.found) == (Verdict.PASS, "3 slices judged")
     assert [each.value for each in same.slices] == ["north", "south", "west"]
