@@ -90,6 +90,7 @@ def test_the_list_says_when_how_good_and_where(
     code, out, _ = call("registry", "list")
     lines = [line.split() for line in out.splitlines() if "tiny@" in line]
     assert code == 0
+    assert "pass (1, 1 waived)" in out
     assert [(line[0], line[3], line[-1]) for line in lines] == [
         ("tiny@v2", "0.7200", "no"),
         ("tiny@v1", "0.7100", "production"),
@@ -155,7 +156,11 @@ def test_two_versions_are_compared_by_parameters_data_and_metrics(
     release(2, auc=0.75)
     code, out, _ = call("registry", "diff", "v1", "v2")
     assert code == 1
-    assert "+0.0500" in out
+    shown = [line.split() for line in out.splitlines()]
+    assert ["data", "d" * 19, "d" * 19, "the", "same"] in shown
+    assert [line[-1] for line in shown if line[:1] == ["package"]] == ["differs"]
+    assert ["roc_auc", "0.7000", "0.7500", "+0.0500"] in shown
+    assert [shown[-3], shown[-1]] == [["params.yaml", "tiny@v1", "tiny@v2"], ["seed", "7", "8"]]
     found = json.loads(call("registry", "diff", "tiny@v1", "tiny@v2", "--json")[1])
     assert found["config"] == [{"key": "seed", "before": "7", "after": "8"}]
     assert found["metrics"] == [{"metric": "roc_auc", "before": 0.7, "after": 0.75}]
@@ -190,6 +195,18 @@ def test_the_names_of_metrics_are_never_broken(
     shown = capsys.readouterr().out
     assert all(name in shown for name in names)
     assert max(map(len, shown.splitlines())) <= DEFAULT_WIDTH
+
+
+def test_a_version_of_which_nothing_was_waived_is_listed_with_its_checks_alone(
+    release: Callable[..., Version], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from merit.registry import display, queries
+
+    release(1)
+    image = "r.example/tiny@sha256:" + "1" * 64
+    display.print_versions([{**queries.list_versions("tiny")[0], "waived": [], "image": image, "metrics": {}}])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "tiny@" in line]
+    assert line.split()[3:] == ["pass", "(1)", "r.example/tiny@1111111", "no"]
 
 
 def test_a_tag_made_by_hand_is_told_in_words(call: Call, repository: Repository) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from merit import artifacts
+from merit import artifacts, git
 from merit.config.schema import Lock, Tracking
 from merit.dvc import cache
 from merit.errors import MeritError
@@ -78,6 +78,8 @@ def test_an_empty_store_is_filled_with_versions_tags_files_and_aliases(
         assert files == set(tags.find_package_files(version))
         place = Path(client.download_artifacts(found.run_id, "model"))
         assert artifacts.hash_package(place / "package") == version.lineage.package
+        params = Path(client.download_artifacts(found.run_id, "params.yaml")).read_text()
+        assert params == git.read_file(version.commit, artifacts.LOCK)
         origin = json.loads((place / "origin.json").read_text())
         assert origin == {"version": version.short_name, "commit": version.commit}
         assert yaml.safe_load((place / "MLmodel").read_text())["flavors"]["python_function"]["loader_module"]
@@ -145,7 +147,14 @@ def test_what_merit_run_made_of_the_package_is_taken(lock: Lock, client: MlflowC
     _log_candidate(client, run.info.run_id)
     assert candidate(lock, run.info.run_id, report()) == "1"
     (before,) = client.search_model_versions(f"name = '{lock.name}'")
-    assert "merit.version" not in before.tags
+    assert before.tags == {
+        "merit.package": artifacts.hash_package(artifacts.PACKAGE),
+        "merit.commit": repository.git("rev-parse", "HEAD"),
+        "merit.params_sha256": f"{1:064}",
+        "merit.data_sha256": "d" * 64,
+        "merit.data_fingerprint": lock.data.fingerprint,
+        "merit.verdict": "pass",
+    }
     version, _ = register(lock, lambda against: report())
     assert project_to_mlflow(lock, version) == f"{version.name}: MLflow's version 1 carries its tags"
     assert project_to_mlflow(lock, version) is None

@@ -8,6 +8,7 @@ import pytest
 
 from merit import artifacts, git
 from merit.config.schema import Lock
+from merit.data.input_files import MissingInput
 from merit.errors import MeritError, Refused
 from merit.process import workspace_lock
 from merit.registry import register as room
@@ -32,16 +33,18 @@ def _never(against: str | None) -> dict[str, Any]:
 def test_a_version_is_an_annotated_tag_that_carries_its_lineage(repository: Repository, lock: Lock) -> None:
     dvc = repository.package(1)
     commit = repository.commit("the first")
-    version, made = register(lock, _judge)
+    judged = report()
+    judged["checks"].append({"name": "size", "verdict": "pass", "waived": False})
+    version, made = register(lock, lambda against: judged)
     assert (version.name, version.commit, made, version.tagger) == ("tiny@v1", commit, True, "Ada")
     assert repository.git("cat-file", "-t", "tiny@v1") == "tag"
-    assert repository.git("for-each-ref", "--format=%(subject)", "refs/tags/tiny@v1") == "tiny@v1: 1 check passed"
+    assert repository.git("for-each-ref", "--format=%(subject)", "refs/tags/tiny@v1") == "tiny@v1: 2 checks passed"
     found = tags.find_version("tiny@v1")
     assert found == version
     lineage = found.lineage
     assert (lineage.commit, lineage.dvc, lineage.package) == (commit, dvc, artifacts.hash_package(artifacts.PACKAGE))
     assert (lineage.params, lineage.data, lineage.data_fingerprint) == (f"{1:064}", "d" * 64, lock.data.fingerprint)
-    assert (lineage.verdict, lineage.checks, lineage.waived) == ("pass", 1, ["champion: roc_auc"])
+    assert (lineage.verdict, lineage.checks, lineage.waived) == ("pass", 2, ["champion: roc_auc"])
     assert (lineage.metrics, lineage.run, lineage.signature) == ({"roc_auc": 0.7}, None, None)
 
 
@@ -69,6 +72,17 @@ def test_a_table_that_another_clone_would_lack_is_no_versions(repository: Reposi
         register(lock, _never)
     repository.commit("the table too")
     assert register(lock, _judge)[1]
+
+
+@pytest.mark.parametrize(("count", "more"), [(1, ""), (2, " (1 more files are like it)")])
+def test_of_several_tables_that_another_clone_would_lack_the_first_is_named(
+    lock: Lock, monkeypatch: pytest.MonkeyPatch, count: int, more: str
+) -> None:
+    missing = [MissingInput(Path(f"{number}.csv"), "is not in Git") for number in range(count)]
+    monkeypatch.setattr(room.input_files, "find_missing_inputs", lambda _: missing)
+    with pytest.raises(Refused) as caught:
+        room._refuse_missing_inputs(lock)
+    assert str(caught.value) == f"register: 0.csv is not in Git; git add 0.csv, then commit{more}"
 
 
 def test_each_new_package_is_the_next_version(release: Release) -> None:
@@ -277,6 +291,19 @@ def test_the_loser_of_a_race_for_a_number_takes_the_next(
     version, made = register(lock, _judge)
     assert (version.name, made) == ("tiny@v2", True)
     assert repository.git("--git-dir", str(origin), "tag").split() == ["tiny@v1", "tiny@v2"]
+
+
+def test_who_loses_every_race_is_told_to_come_again(
+    repository: Repository, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.package(1)
+    repository.commit("package")
+    tried: list[str] = []
+    monkeypatch.setattr(git, "push_tag", lambda name: bool(tried.append(name)))
+    with pytest.raises(MeritError, match=r"^register: others took the next version in each of 5 tries; run it again$"):
+        register(lock, _judge)
+    assert tried == ["tiny@v1"] * 5
+    assert repository.git("tag") == ""
 
 
 def test_an_origin_that_is_down_leaves_no_tag(

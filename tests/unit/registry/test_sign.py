@@ -1,5 +1,6 @@
 """A version that was made without a signature gets one later, by a tag of its own."""
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.process import workspace_lock
-from merit.registry import mlflow, queries, tags
+from merit.registry import mlflow, queries, sign, tags
 from merit.registry.sign import sign_version
 from merit.registry.tags import Version
 from merit.signing import signatures
@@ -38,7 +39,7 @@ def test_a_version_is_signed_later_and_its_own_tag_stays(
         f"{plain.commit} tiny@v1: signature"
     )
     assert tags.find_version("tiny@v1") == version
-    assert queries.show_version(signing_lock, "v1")["signature"].startswith("verified by ")
+    assert queries.show_version(signing_lock, "v1")["signature"] == "verified by ours.pub"
     assert list(tags.find_malformed_tags("tiny")) == []
     tags.fetch_package(version, Path("there/model"))
     signatures.verify_package(
@@ -48,12 +49,12 @@ def test_a_version_is_signed_later_and_its_own_tag_stays(
 
 def test_a_version_is_signed_once(release: Release, signing_lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
     release(1)
-    sign = signatures.sign_package
+    sign_package = signatures.sign_package
     locked: list[bool] = []
 
     def observe(*given: Any) -> str:
         locked.append(is_locked(workspace_lock.REGISTRY_LOCK))
-        return sign(*given)
+        return sign_package(*given)
 
     monkeypatch.setattr(signatures, "sign_package", observe)
     first, _ = sign_version(signing_lock, "tiny@v1")
@@ -95,6 +96,17 @@ def test_a_signature_of_somebody_else_is_told_and_not_taken_for_one(
         sign_version(signing_lock, "v1")
 
 
+def test_a_signature_is_shown_as_refused_or_not_checked_and_never_as_verified_by_a_key_that_did_not_sign(
+    release: Release, signing_lock: Lock, lock: Lock, keys: Path
+) -> None:
+    release(1)
+    sign_version(signing_lock, "v1")
+    shutil.copy(keys / "other.pub", "ours.pub")
+    found = queries.show_version(signing_lock, "v1")["signature"]
+    assert found.startswith("refused: not what the signer in release.signing signed: ")
+    assert queries.show_version(lock, "v1")["signature"] == "not checked: release.signing.method is none"
+
+
 def test_the_signature_goes_to_origin_and_stays_nowhere_if_that_takes_none(
     repository: Repository, origin: Path, release: Release, signing_lock: Lock
 ) -> None:
@@ -109,6 +121,16 @@ def test_the_signature_goes_to_origin_and_stays_nowhere_if_that_takes_none(
     hook.unlink()
     assert sign_version(signing_lock, "v1")[1]
     assert subprocess.check_output(["git", "tag", "--list", "signature/*"], cwd=origin, text=True) == f"{TAG}\n"
+
+
+def test_a_signature_that_another_clone_pushed_first_is_taken(
+    repository: Repository, origin: Path, release: Release
+) -> None:
+    version = release(1)
+    first, made = sign._tag_signature(version, '{"of": "another clone"}')
+    assert (first.lineage.signature, made) == ('{"of": "another clone"}', True)
+    repository.git("tag", "--delete", TAG)
+    assert sign._tag_signature(version, '{"of": "this clone"}') == (first, False)
 
 
 def test_the_command_says_what_it_did(

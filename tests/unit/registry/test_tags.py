@@ -2,6 +2,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,21 +92,34 @@ def test_a_package_that_is_not_the_tags_is_refused(version: Version, repository:
 
 
 def test_a_listing_that_names_files_elsewhere_is_refused(version: Version) -> None:
-    text = json.dumps([{"md5": "0" * 32, "relpath": "../../escaped"}]).encode()
-    md5 = hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"
-    place = cache.locate_object(cache.DEFAULT_CACHE, md5)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(text)
-    other = Version(
-        "tiny", 1, version.commit, version.lineage.model_copy(update={"dvc": md5}), "Eve", version.tagged_at
-    )
+    md5 = _list_files([{"md5": "0" * 32, "relpath": "../../escaped"}])
+    other = replace(version, lineage=version.lineage.model_copy(update={"dvc": md5}))
     with pytest.raises(MeritError, match=r"its listing names '../../escaped', which leads elsewhere"):
         tags.fetch_package(other, Path("there"))
-    place.write_bytes(text + b" ")
+    place = cache.locate_object(cache.DEFAULT_CACHE, md5)
+    place.write_bytes(place.read_bytes() + b" ")
     with pytest.raises(MeritError, match="its listing is not what its hash says"):
         tags.fetch_package(other, Path("there"))
     assert not Path("escaped").exists()
     assert not Path("there").exists()
+
+
+def _list_files(files: list[dict[str, str]]) -> str:
+    """Put the listing of a folder into DVC's cache; return its hash."""
+    text = json.dumps(files).encode()
+    md5 = hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"
+    place = cache.locate_object(cache.DEFAULT_CACHE, md5)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(text)
+    return md5
+
+
+def test_a_package_with_a_folder_inside_is_refused_as_any_other_that_is_not_the_tags(version: Version) -> None:
+    files = json.loads(cache.locate_object(cache.DEFAULT_CACHE, version.lineage.dvc).read_bytes())
+    md5 = _list_files([*files, {"md5": files[0]["md5"], "relpath": "inner/file"}])
+    other = replace(version, lineage=version.lineage.model_copy(update={"dvc": md5}))
+    with pytest.raises(MeritError, match=r"^tiny@v1: in DVC's cache is not the package .*inner"):
+        tags.fetch_package(other, Path("there"))
 
 
 def _moved(repository: Repository, version: Version) -> None:
@@ -189,7 +203,11 @@ def test_a_lineage_of_any_text_is_read_as_it_was_written(repository: Repository)
         run=None,
         signature=json.dumps({"a": "b " * 2000, "c": "-----BEGIN X-----\n\n# x"}),
     )
-    assert git.create_tag("tiny@v1", tags.format_message("tiny@v1", lineage))
+    message = tags.format_message("tiny@v1", lineage)
+    assert message.startswith("tiny@v1: 2 checks passed\n\ncommit: ")
+    one = lineage.model_copy(update={"checks": 1})
+    assert tags.format_message("tiny@v1", one).startswith("tiny@v1: 1 check passed\n\n")
+    assert git.create_tag("tiny@v1", message)
     assert not git.create_tag("tiny@v1", "again")
     assert tags.find_version("tiny@v1").lineage == lineage
 
