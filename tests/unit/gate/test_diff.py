@@ -133,6 +133,16 @@ def test_what_is_not_in_the_cache_is_said_to_be_elsewhere(committed: Git) -> Non
     assert "rows" not in out.replace("test rows", "")
 
 
+def test_metrics_of_which_one_side_is_not_in_the_cache_are_said_to_be_elsewhere(committed: Git) -> None:
+    before = diff.diff()["metrics"]["before"]["hash"]
+    (cache.DEFAULT_CACHE / before[:2] / before[2:]).unlink()
+    _lock(metric=0.8)
+    found = diff.diff()
+    (line,) = [line for line in diff.render_lines(found) if line.startswith("metrics: ")]
+    after = found["metrics"]["after"]["hash"]
+    assert line == f"metrics: {before[:7]} ({diff.NOT_CACHED}) → {after[:7]}"
+
+
 def test_a_package_of_which_a_file_is_not_in_the_cache_is_elsewhere(committed: Git) -> None:
     _lock(graph=b"x")
     graph = hashlib.md5(b"x", usedforsecurity=False).hexdigest()

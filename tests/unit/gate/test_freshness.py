@@ -78,6 +78,22 @@ def test_the_seed_and_the_code_of_the_project_count(files: list[Path], lock: Loc
     assert len({freshness.compute_inputs_digest(each, None) for each in versions}) == 3
 
 
+def test_the_code_of_the_gate_and_of_what_reads_its_data_counts(
+    files: list[Path], lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "__file__", str(Path("merit/gate/freshness.py").absolute()))
+    counts = {"gate/checks/model/size.py": True, "gate/report/page.html": True, "reading/cells.py": True,
+              "gate/__pycache__/size.pyc": False, "serving/cells.py": False}  # fmt: skip
+    for name in counts:
+        Path("merit", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("merit", name).write_text("1")
+    before = freshness.compute_inputs_digest(lock, None)
+    for name, is_counted in counts.items():
+        Path("merit", name).write_text("2")
+        assert (freshness.compute_inputs_digest(lock, None) != before) is is_counted, name
+        Path("merit", name).write_text("1")
+
+
 def test_the_champion_counts_with_its_commit_its_package_and_its_data(files: list[Path], lock: Lock) -> None:
     hashes = CHAMPION.output_hashes
     champions = [

@@ -93,6 +93,10 @@ def test_the_report_is_of_its_published_form(prepare: Prepare, lock: Lock) -> No
     assert schema.parse_report(artifacts.GATE_REPORT.read_text(encoding="utf-8"))["checks"] == made["checks"]
     assert made["form"] == 1
     assert made["change"] is None
+    assert {name: made["better"][name] for name in ("roc_auc", "log_loss")} == {
+        "roc_auc": "higher",
+        "log_loss": "lower",
+    }
     assert made["curves"]["loss"] == [{"train": 0.7, "validation": 0.6}]
     (found,) = [check for check in made["checks"] if check["name"] == "rules"]
     assert (found["verdict"], found["found"], found["group"]) == ("pass", "no rules to compare with", "rules")
@@ -125,12 +129,15 @@ def test_the_scores_are_the_packages_own_and_not_those_of_the_file(prepare: Prep
 
 def test_a_package_of_another_lock_is_not_judged(prepare: Prepare, make_lock: Callable[..., Lock]) -> None:
     prepare()
+    former = (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML)
+    for file in former:
+        artifacts.write_text(file, "merit: pass")
     with pytest.raises(MeritError) as caught:
         judge.gate(make_lock(lambda values: values.update(seed=8)))
     assert str(caught.value) == (
         "gate: params.yaml now holds another seed than the package was made with; run 'merit run'"
     )
-    assert not artifacts.GATE_REPORT.exists()
+    assert not any(file.exists() for file in former), "a former verdict counts for a package that was not judged"
 
 
 def test_a_changed_package_is_not_judged(prepare: Prepare, lock: Lock) -> None:

@@ -26,7 +26,7 @@ def compute_cache_key(rows: int) -> str:
     row_hashes: list[int | str] = [rows, artifacts.hash_file(artifacts.require_path(artifacts.TEST_ROWS, "features"))]
     if artifacts.SOURCE_ROWS.is_file():
         row_hashes.append(artifacts.hash_file(artifacts.SOURCE_ROWS))
-    text = json.dumps([file_hashes, versions, code_hashes, platform_names, row_hashes], sort_keys=True)
+    text = json.dumps([file_hashes, versions, code_hashes, platform_names, row_hashes])
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import os
 import sys
@@ -23,6 +24,8 @@ Stand = Callable[..., None]
 BENTOML = """#!{python}
 import json, os, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
+own = sorted(name for name in os.environ if name.startswith(("MERIT_", "BENTOML_")))
+assert own == ["BENTOML_DO_NOT_TRACK", "BENTOML_HOME"], own
 open("{notes}", "a").write(f"{{sys.argv[1]}} {{os.getpid()}}\\n")
 if sys.argv[1] == "build":
     assert os.path.isfile("bentofile.yaml") and os.path.isfile("model/manifest.json")
@@ -92,6 +95,8 @@ def stand_in(asked: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         program.parent.mkdir(exist_ok=True)
         program.write_text(text)
         program.chmod(0o755)
+        for name in ("MERIT_LOG_LEVEL", "BENTOML_CONFIG"):  # settings of another service on this machine
+            monkeypatch.setenv(name, "warning")
         monkeypatch.setattr(replay, "BENTOML_PROGRAM", program)
         monkeypatch.setattr(replay, "predict_in_batch", lambda _, rows, __: batch(rows))
 
@@ -232,6 +237,15 @@ def test_one_that_takes_too_long_is_given_up_and_stopped(
     assert not any(_is_running(int(pid)) for _, pid in _notes(tmp_path))
 
 
+def test_the_watchdog_outlives_the_process_group_of_the_gate(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "WATCHDOG", workdir / "watchdog.py")
+    replay.WATCHDOG.write_text("import os, sys\nopen('groups', 'w').write(f'{os.getpgrp()} {sys.stdin.readline()}')\n")
+    with replay._start_watchdog(workdir) as register:
+        register("7\n")
+    group, noted = Path("groups").read_text().split()
+    assert (int(group) != os.getpgrp(), noted) == (True, "7")
+
+
 def test_when_another_check_breaks_the_bento_is_stopped_at_once(
     asked: Evidence, stand_in: Stand, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -249,7 +263,9 @@ def test_a_broken_note_of_the_last_measurement_is_no_measurement(asked: Evidence
     assert _check(asked).found.endswith("over HTTP and in a batch")
 
 
-def test_the_key_covers_the_package_its_code_the_requirements_the_rows_and_how_many(asked: Evidence) -> None:
+def test_the_key_covers_the_package_its_code_the_requirements_the_rows_and_how_many(
+    asked: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = [replay_key.compute_cache_key(40), replay_key.compute_cache_key(41)]
     for path in (artifacts.PACKAGE / artifacts.GRAPH, Path("bentofile.yaml"), Path("needs.lock"), artifacts.TEST_ROWS):
         content = path.read_bytes()
@@ -258,7 +274,20 @@ def test_the_key_covers_the_package_its_code_the_requirements_the_rows_and_how_m
         path.write_bytes(content)
     (artifacts.PACKAGE / "more.txt").touch()
     keys.append(replay_key.compute_cache_key(40))
+    for content in ("1", "2"):
+        artifacts.write_text(artifacts.SOURCE_ROWS, content)
+        keys.append(replay_key.compute_cache_key(40))
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"{name} of another environment")
+    keys.append(replay_key.compute_cache_key(40))
     assert len(set(keys)) == len(keys)
+
+
+def test_the_versions_of_what_is_required_and_installed_count() -> None:
+    requirements = (
+        "numpy==1 \\\n    --hash=sha256:0\n# scipy==1\npolars[a]==2 ; python_version < '3'\nnothing-such==3\n"
+    )
+    installed = {name: importlib.metadata.version(name) for name in ("numpy", "polars")}
+    assert replay_key._find_versions(requirements) == installed
 
 
 def test_a_project_with_merit_installed_takes_the_serving_code_from_there(asked: Evidence, tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Parity and replay begin at the source's file, not at rows that training has read."""
 
 import json
-import subprocess
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,37 @@ def test_a_source_that_can_not_be_had_is_inconclusive(judged: Judged, spoil: str
     assert check.found.startswith("the source's rows can't be had: ")
 
 
+def test_positions_past_the_source_are_of_another_table(judged: Judged) -> None:
+    found = judged()
+    assert found.source is not None
+    noted = pl.read_parquet(artifacts.SOURCE_ROWS)
+    later = noted.with_columns(pl.col("row") + 200 - noted["row"].max())
+    metadata = {"raw": artifacts.hash_file(artifacts.RAW)}
+    for last, is_refused in ((199, False), (200, True)):
+        moved = later.with_columns(pl.col("row") + last - 200)
+        moved.write_parquet(artifacts.SOURCE_ROWS, metadata=metadata)
+        source = SourceRows(found.lock.data, found.rows)
+        with (
+            pytest.raises(MeritError, match=r"source_rows\.parquet: not of the rows of ")
+            if is_refused
+            else nullcontext()
+        ):
+            source.get_rows()
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ({"zip": ["01001"]}, "the source has no column 'x', which the package takes"),
+        ({"zip": ["01001"], "x": [date(2024, 1, 31)]}, "column 'x': "),
+    ],
+)
+def test_a_table_that_the_package_can_not_take_is_refused(judged: Judged, table: dict[str, Any], problem: str) -> None:
+    with pytest.raises(Refused) as caught:
+        convert_columns(pl.DataFrame(table), judged().package)
+    assert str(caught.value).startswith(problem)
+
+
 def test_a_database_that_went_on_is_told_and_what_was_ingested_is_looked_at(
     judged: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,8 +222,10 @@ def test_what_merit_predict_refuses_is_told(
     judged: Judged, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, kind: type[MeritError]
 ) -> None:
     found = judged()
-    answer = subprocess.CompletedProcess([], code, "", f"error: {tmp_path}/rows.parquet: row 3 breaks it\n")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    program = tmp_path / "merit"
+    program.write_text(f"#!/bin/sh\necho error: {tmp_path}/rows.parquet: row 3 breaks it >&2\nexit {code}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(replay_clients, "MERIT_PROGRAM", program)
     with pytest.raises(
         MeritError, match=r"'merit predict' on rows of the source: error: rows.parquet: row 3"
     ) as caught:
