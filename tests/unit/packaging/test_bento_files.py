@@ -19,6 +19,8 @@ def _put(root: Path) -> None:
     (root / "needs.lock").write_text("numpy==2\n")
     (root / "code").mkdir()
     (root / "code/serve.py").write_text("")
+    (root / "code/inner").mkdir()
+    (root / "code/inner/rows.py").write_text("")
 
 
 def test_a_bento_of_another_place_and_package_holds_that_package_alone(
@@ -34,7 +36,7 @@ def test_a_bento_of_another_place_and_package_holds_that_package_alone(
     bento_files.assemble_files(tmp_path / "made", root=root, package=package)
     made = {path.relative_to(tmp_path / "made").as_posix() for path in (tmp_path / "made").rglob("*") if path.is_file()}
     packaged = {f"model/{path.name}" for path in package.iterdir()}
-    assert made == packaged | {"bentofile.yaml", "needs.lock", "code/serve.py"}
+    assert made == packaged | {"bentofile.yaml", "needs.lock", "code/serve.py", "code/inner/rows.py"}
 
 
 def test_a_file_that_is_named_and_not_there_is_told(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
+import yaml
 
 from merit import artifacts
 from merit.config.schema import Lock
@@ -15,6 +19,48 @@ from merit.scoring.package import OnnxGraph, extract_columns
 @pytest.fixture
 def graph(workdir: Path, make_package: Callable[..., Path]) -> Path:
     return make_package(Path("model")) / "model.onnx"
+
+
+@pytest.fixture
+def trained(graph: Path, table: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A network that predicts what the test says by `expected`; what `graph.join_graphs` was given by `given`."""
+    found: dict[str, Any] = {"expected": _expected(graph, table)}
+    joined = onnx.load(graph)
+    shutil.rmtree(graph.parent)
+    artifacts.write_table(artifacts.TEST_ROWS, table)
+    artifacts.write_json(artifacts.FEATURES_REPORT, {"flags": [1]})
+    artifacts.write_text(artifacts.WEIGHTS, "the weights")
+    artifacts.write_text(artifacts.RAW, "the data")
+    monkeypatch.setattr(package.build, "load_trained", lambda lock: "a predictor")
+    monkeypatch.setattr(package.build, "read_part", lambda part: f"rows of {part}")
+    monkeypatch.setattr(package.build, "predict_rows", lambda predictor, part: found["expected"])
+    monkeypatch.setattr(package.graph, "join_graphs", lambda *given: found.update(given=given) or joined)
+    return found
+
+
+def test_a_package_holds_the_graph_the_weights_the_lock_and_what_it_takes(
+    trained: dict[str, Any], table: pl.DataFrame, lock: Lock
+) -> None:
+    manifest = package.package(lock)
+    assert trained["given"] == ("a predictor", "rows of test", [1])
+    assert manifest == artifacts.read_json(artifacts.PACKAGE / artifacts.MANIFEST, "package")
+    names = [artifacts.GRAPH, artifacts.PACKAGED_LOCK, artifacts.SIGNATURE, artifacts.PACKAGED_WEIGHTS]
+    assert sorted(path.name for path in artifacts.PACKAGE.iterdir()) == sorted([*names, artifacts.MANIFEST])
+    assert manifest["files"] == {name: artifacts.hash_file(artifacts.PACKAGE / name) for name in sorted(names)}
+    assert manifest["parity"] == {"rows": 100, "greatest_difference": 0.0}
+    assert (artifacts.PACKAGE / artifacts.PACKAGED_WEIGHTS).read_text() == "the weights"
+    assert (artifacts.PACKAGE / artifacts.PACKAGED_LOCK).read_text() == package._render_sections(lock)
+    signature = artifacts.read_json(artifacts.PACKAGE / artifacts.SIGNATURE, "package")
+    assert signature == package._build_signature(lock, table)
+    np.testing.assert_array_equal(_expected(artifacts.PACKAGE / artifacts.GRAPH, table), trained["expected"])
+
+
+def test_a_graph_without_parity_leaves_the_former_package(trained: dict[str, Any], lock: Lock) -> None:
+    former = package.package(lock)
+    trained["expected"] = trained["expected"] + 1
+    with pytest.raises(Refused, match="the export is wrong"):
+        package.package(lock)
+    assert artifacts.read_json(artifacts.PACKAGE / artifacts.MANIFEST, "package") == former
 
 
 def _expected(graph: Path, rows: pl.DataFrame) -> np.ndarray:
@@ -75,14 +121,22 @@ def test_the_signature_lists_what_the_model_takes_with_a_whole_row_as_example(ta
     assert None not in made["example"].values()
     incomplete = package._build_signature(lock, table.filter(pl.col("size").is_null()))["example"]
     assert incomplete == {name: table.row(0, named=True)[name] for name in incomplete}
-    (output,) = made["outputs"]
-    assert (output["name"], output["type"], output["task"]) == ("prediction", "number", "binary")
+    assert made["outputs"] == [
+        {"name": "prediction", "type": "number", "task": "binary", "description": "probability that delay >= 10"}
+    ]
+    assert "csv" not in made
 
 
 def test_the_packaged_sections_are_those_that_make_the_model(lock: Lock, make_lock: Callable[..., Lock]) -> None:
     other = make_lock(lambda values: values["gate"].update(size_mb=9.0) or values["serve"].update(port=1))
     assert package._render_sections(lock) == package._render_sections(other)
     assert package._render_sections(lock) != package._render_sections(make_lock(lambda values: values.update(seed=8)))
+    named = make_lock(lambda values: values["data"]["columns"]["size"].update(description="Größe"))
+    text = package._render_sections(named)
+    assert "description: Größe\n" in text
+    found = yaml.safe_load(text)
+    assert list(found) == ["name", "seed", "data", "features", "model", "optimizer", "trainer"]
+    assert found["model"] == {"_target_": "merit.models.networks.Linear"}  # by the names that params.yaml has
 
 
 def test_the_manifest_of_the_same_inputs_is_the_same_at_every_commit(
