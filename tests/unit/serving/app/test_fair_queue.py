@@ -90,6 +90,23 @@ def test_a_turn_that_fails_ends() -> None:
     _run(work)
 
 
+def test_requests_that_ended_are_counted_no_more_and_no_less() -> None:
+    async def work(callers: Callers) -> None:
+        callers.held.set()
+        await callers.ask("a")
+        callers.held.clear()
+        first, _ = await callers.start("aa")
+        first.cancel()
+        await asyncio.sleep(0)  # one is left, so that one more may come
+        _, over = await callers.start("aa")
+        with pytest.raises(HttpError, match="2 of your tables"):
+            await over
+        assert await callers.finish() == "aaaa"
+        assert callers.queue._requests_by_caller == {}, "callers that are gone are kept"
+
+    _run(work, 2)
+
+
 def test_more_requests_of_a_caller_than_may_wait_are_refused_and_those_of_others_are_not() -> None:
     async def work(callers: Callers) -> None:
         *_, over, _ = await callers.start("aaab")

@@ -188,6 +188,36 @@ def test_a_text_that_is_there_once_for_many_rows_is_bounded_by_what_it_becomes(f
     assert "it expands to more than 1000000 bytes; send fewer rows" in asked(300)["problems"][0]
 
 
+@pytest.mark.parametrize(("problems", "told"), [(["one"], "one"), (["one", "two"], "one (and 1 more, in problems)")])
+def test_the_first_problem_of_a_table_is_told_and_all_are_listed(
+    make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch, problems: list[str], told: str
+) -> None:
+    tables, asked = make(), []
+    monkeypatch.setattr(tables, "_request", lambda request, _: asked.append(request) or {"problems": problems})
+    with pytest.raises(BadRows) as caught:
+        _columns(tables)
+    assert (str(caught.value), caught.value.problems) == (told, problems)
+    default = settings.Settings()
+    assert [asked[0][name] for name in ("most_rows", "most_bytes")] == [default.max_rows, default.max_bytes * 10]
+    assert _refusal(lambda: _encoded(tables)).reason == "the helper for tables failed: one"
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (0, "the table holds no row; send at least one"),
+        (1, None),
+        (1000, None),
+        (1001, "found 1001 rows; at most 1000 are taken in one request (serve.max_rows)"),
+    ],
+)
+def test_a_table_has_a_row_and_no_more_than_are_taken(rows: int, told: str | None) -> None:
+    file = io.BytesIO()
+    pl.DataFrame([ROW] * rows, schema={name: type(value) for name, value in ROW.items()}).write_parquet(file)
+    answer = decoder._process_request(_question("parquet", file.getvalue()))
+    assert (answer.get("rows"), answer.get("problems")) == ((rows, None) if told is None else (None, [told]))
+
+
 def test_an_answer_that_can_not_be_written_as_a_table_is_not_the_fault_of_who_asked(
     make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch
 ) -> None:

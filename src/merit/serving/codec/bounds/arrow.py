@@ -71,7 +71,7 @@ def _read_message(body: memoryview, offset: int) -> "tuple[_FlatTable, int, int]
     start = offset + 4 + size
     if size == 0:
         return None
-    if not 0 < size <= len(body) - offset - 4:
+    if size < 0:
         raise ValueError(BROKEN_METADATA)
     metadata = _read_root(body[offset + 4 : start])
     end = start + metadata.read_number(3, "<q")

@@ -1,5 +1,6 @@
 import io
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,30 @@ def test_a_footer_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) 
 def test_metadata_that_is_nested_or_counts_without_end_is_refused(nested: bytes) -> None:
     footer = nested + bytes(100)
     assert _refusal(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1") == "its metadata is broken"
+
+
+def test_values_of_every_type_are_passed_over_by_their_own_length() -> None:
+    types = {"byte": b"\x13\xff", "float": b"\x17" + bytes(8), "text": b"\x18\x02ab", "true": b"\x11", "false": b"\x12",
+             "number": b"\x15\x03"}  # fmt: skip
+    fields = b"".join(types.values()) + b"\x06\x28\x04"  # a field by its own number, 20, of two
+    assert parquet._read_struct(fields + b"\0", 0) == (
+        {1: None, 2: None, 3: None, 4: True, 5: False, 6: -2, 20: 2},
+        len(fields) + 1,
+    )
+
+
+@pytest.mark.parametrize("nested", [lambda depth: b"\x19" * depth + b"\0", lambda depth: b"\x1c" * depth + bytes(40)])
+def test_metadata_is_read_to_a_depth_of_32(nested: Callable[[int], bytes]) -> None:
+    read = parquet._read_list if nested(1)[:1] == b"\x19" else parquet._read_struct
+    assert read(nested(32), 0, 0)
+    with pytest.raises(ValueError, match="its metadata is broken"):
+        read(nested(33), 0, 0)
+
+
+def test_a_list_has_no_more_values_than_the_metadata_has_bytes() -> None:
+    assert parquet._read_list(b"\xf1\x02", 0, 0) == ([None, None], 4)
+    with pytest.raises(ValueError, match="its metadata is broken"):
+        parquet._read_list(b"\xf1\x03", 0, 0)
 
 
 def test_broken_bytes_are_taken_or_refused() -> None:
