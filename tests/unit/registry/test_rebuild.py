@@ -17,7 +17,7 @@ from merit.dvc import cache
 from merit.errors import MeritError
 from merit.mlflow import model, store
 from merit.registry import mlflow as projections
-from merit.registry import tags
+from merit.registry import rebuild, tags
 from merit.registry.mlflow import Projection, project_to_mlflow
 from merit.registry.mlflow_candidates import register_candidate as candidate
 from merit.registry.rebuild import find_differences, rebuild_projection
@@ -221,6 +221,19 @@ def test_an_environment_of_a_version_without_a_tag_is_told(
     with pytest.raises(MeritError, match=rf"production\.yaml at main declares {lock.name}@v9, which has no tag"):
         list(rebuild_projection(lock))
     assert _told(lock) == [f"alias production: found no version; Git says {lock.name}@v9"]
+
+
+def test_an_alias_shows_what_main_declares_and_without_a_main_what_is_checked_out(
+    repository: Repository, lock: Lock, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    repository.declare("production", "v1", "production")
+    repository.git("switch", "--quiet", "--create", "work")
+    repository.declare("production", "v2", "not merged")
+    assert rebuild._read_declared_versions(lock) == {"production": f"{lock.name}@v1"}
+    repository.git("branch", "--quiet", "-D", "main")
+    assert rebuild._read_declared_versions(lock) == {"production": f"{lock.name}@v2"}
+    monkeypatch.chdir(tmp_path_factory.mktemp("no repository"))
+    assert rebuild._read_declared_versions(lock) == {}
 
 
 def test_tags_that_were_edited_are_shown_and_put_back(lock: Lock, client: MlflowClient, two: list[Version]) -> None:

@@ -3,6 +3,7 @@ import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from merit import artifacts
 from merit.cli import main
 from merit.config import lock
 from merit.config.compose import compose
+from merit.config.schema import Lock
 from merit.errors import MeritError, Refused
 from merit.process import workspace_lock
+from merit.sweep import adopt as room
 from merit.sweep import record
 from merit.sweep.adopt import adopt, collect_overrides, derive_experiment_name
 from tests.support import sweep_folders
@@ -237,6 +240,24 @@ def test_where_a_trials_run_is_kept_may_differ(sweep: record.Sweep) -> None:
     (sweep.folder / "trials/0003/params.yaml").write_text(_lock(*COMPOSED, "tracking=csv"), encoding="utf-8")
     adopt(sweep)
     assert artifacts.LOCK.read_text(encoding="utf-8") == _lock(*COMPOSED)
+
+
+@pytest.mark.parametrize(("count", "more"), [(1, ""), (5, ""), (7, " and 2 more")])
+def test_the_first_five_keys_of_another_lock_are_told(
+    workdir: Path, make_lock: Callable[..., Lock], count: int, more: str
+) -> None:
+    changes = {"batch_size": 4, "max_epochs": 4, "patience": 4, "threads": 4, "precision": "16-mixed",
+               "schedule": "cosine", "monitor": "roc_auc"}  # fmt: skip
+    other = make_lock(lambda values: values["trainer"].update(list(changes.items())[:count]))
+    told: Any = SimpleNamespace(folder=Path(), name="mlp", commit="c" * 40, number=3)
+    artifacts.write_text(Path("trials/0003/params.yaml"), lock.render_lock(make_lock()))
+    with pytest.raises(Refused) as caught:
+        room._refuse_other_lock(told, told, other)
+    message = str(caught.value)
+    assert message.startswith("trial 3 of sweep mlp: conf/ doesn't say what it was trained by: trainer.")
+    assert message.endswith(f"{more}; it ran at ccccccc: check that out, or run the sweep again")
+    assert (" more; " in message) is (count > 5)
+    assert message.count(" was ") == min(count, 5) + 1  # "what it was trained by"
 
 
 def test_a_trial_whose_lock_is_gone_is_refused(sweep: record.Sweep) -> None:

@@ -95,6 +95,23 @@ def test_a_trial_of_an_earlier_process_is_waited_for_and_done_again_if_it_dies(
     assert _states(place) == ["done", "done"]
 
 
+def test_the_result_of_a_trial_that_an_earlier_process_ends_is_taken(
+    begun: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven, place = begun
+    (place / supervise.HEARTBEAT_FILE).write_text("elsewhere 7")
+    monkeypatch.setattr(supervise, "is_alive", lambda _: True)
+    driven._checks_unfinished = True
+    driven._start_trials()
+    assert driven._external == {0}
+    driven._poll_trials()
+    assert (driven._external, driven._study.list_unfinished()) == ({0}, {0})
+    record.update_trial_json(place, state="done", values={"log_loss": 0.25})
+    driven._poll_trials()
+    assert (driven._external, driven._study.list_unfinished()) == (set(), set())
+    assert driven._trials[0].values == {"log_loss": 0.25}
+
+
 def test_trials_are_claimed_under_the_lock_of_the_sweep(begun: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     driven, place = begun
     ask, locked = driven._study.ask, []
@@ -190,8 +207,16 @@ def test_the_first_failure_ends_the_trials_that_run_where_that_is_asked(begun: A
 def test_a_trial_that_is_pruned_or_done_is_no_failure(begun: Any) -> None:
     driven, first = begun
     _allow(driven, fail_fast=True, max_failures=0)
+    logged = []
+    driven._sweep_logger.log_trial = lambda folder, payload: logged.append((folder, payload["state"]))
+    record.update_trial_json(first, state="running")
+    driven._record_result(0)
+    assert logged == []
     record.update_trial_json(first, state="pruned")
     driven._record_result(0)
+    record.update_trial_json(first, run="abc")
+    driven._record_result(0)  # by a process that goes on with the sweep
+    assert logged == [(first, "pruned")]
     record.update_trial_json(_second(driven), state="done", values={"log_loss": 0.5})
     driven._record_result(1)
     assert driven._stop_reason is None

@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,15 +37,27 @@ def test_an_owner_is_there_until_its_process_is_gone_however_it_goes(tmp_path: P
     assert not ownership.is_active(tmp_path, None)
 
 
-def test_an_owner_on_another_machine_is_there_while_it_gives_signs(tmp_path: Path) -> None:
-    import os
-
+def test_an_owner_on_another_machine_is_there_for_a_minute_after_its_last_heartbeat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / ownership.OWNERS_FOLDER / "elsewhere.7"
     file.parent.mkdir()
     file.touch()
-    assert ownership.is_active(tmp_path, "elsewhere.7")
+    os.utime(file, (1000, 1000))
+    for now, is_active in ((1000.0, True), (1059.9, True), (1060.0, False), (5000.0, False)):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        assert ownership.is_active(tmp_path, "elsewhere.7") is is_active
+
+
+def test_a_heartbeat_is_seen_by_other_machines_and_none_is_missed_for_a_folder_that_is_gone(tmp_path: Path) -> None:
+    owner = ownership.Owner(tmp_path)
+    file = tmp_path / ownership.OWNERS_FOLDER / owner.name
     os.utime(file, (0, 0))
-    assert not ownership.is_active(tmp_path, "elsewhere.7")
+    owner.send_heartbeat()
+    assert file.stat().st_mtime > 1e9
+    owner.withdraw()
+    owner.send_heartbeat()
+    assert not file.exists()
 
 
 def test_claims_are_made_by_one_process_at_a_time(tmp_path: Path) -> None:

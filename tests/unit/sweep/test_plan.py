@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,19 @@ def test_a_sweep_is_resumed_as_what_it_was(conf: Path) -> None:
     plan.refuse_other_definition(made.build_definition(), again)
     other = plan.make_plan(["sweep.resume=one", "seed=1,2,3"])
     with pytest.raises(
-        MeritError, match=r"sweep one: not the one that is there: space was seed=1,2, is seed=1,2,3; fixed"
+        MeritError,
+        match=r"sweep one: not the one that is there: space was seed=1,2, is seed=1,2,3; fixed was trainer=smoke, is",
     ):
         plan.refuse_other_definition(made.build_definition(), other)
+    with pytest.raises(MeritError, match=r"there: sampler was tpe, is random; resume it"):
+        plan.refuse_other_definition(made.build_definition() | {"sampler": "tpe"}, again)
+
+
+def test_a_sweep_records_the_commit_that_it_ran_at(conf: Path, git_repo: Callable[..., str]) -> None:
+    made = plan.make_plan(["seed=1,2"])
+    assert plan.build_sweep_json(made, "sha256:0", {})["commit"] == ""
+    git_repo("commit", "--quiet", "--allow-empty", "--message", "x")
+    assert plan.build_sweep_json(made, "sha256:0", {})["commit"] == git_repo("rev-parse", "HEAD")
 
 
 def test_what_launched_the_trials_is_kept_and_is_no_part_of_what_is_trained(conf: Path) -> None:
@@ -156,6 +167,13 @@ def test_overrides_may_say_the_same_in_another_order(conf: Path) -> None:
     other: Any = plan.make_plan(["model=mlp", "trainer=smoke", "seed=1,2"])
     plan.refuse_other_definition(one.build_definition(), other)
     assert one.planned_trials == other.planned_trials == 2
+
+
+def test_a_fixed_value_that_needs_a_swept_one_is_composed_with_the_first(conf: Path) -> None:
+    config = (conf / "config.yaml").read_text(encoding="utf-8")
+    (conf / "config.yaml").write_text(config.replace("- model: embedding_mlp", "- model: linear"), encoding="utf-8")
+    made = plan.make_plan(["model=mlp,embedding_mlp", "model.dropout=0.25"])
+    assert made.base_lock == compose(["model=mlp", "model.dropout=0.25"])
 
 
 def test_a_space_that_names_an_unknown_key_is_told(conf: Path) -> None:

@@ -93,6 +93,8 @@ def test_a_damaged_trial_is_lost_and_the_others_are_not(workdir: Path, text: str
     lost = record.find_damaged(folder)
     assert lost.keys() == {1}
     assert lost[1].startswith("sweeps/one/trials/0001/trial.json: ")
+    if text in {"[]", "{}"}:
+        assert ": damaged, for it lacks number, overrides, state; " in lost[1]
     assert lost[1].endswith("'merit train -m sweep.resume=one' trains it again")
 
 
