@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,24 @@ def test_the_audit_hook_alone_keeps_python_from_it(tmp_path: Path) -> None:
     assert told.startswith("an audit hook\n")
     assert {line.split()[0] for line in told.splitlines() if "OPENED" in line} == {"child"}
     assert "works" in told
+
+
+def test_the_audit_hook_looks_at_both_paths_of_what_opens_links_or_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks: list[Callable[[str, tuple[object, ...]], None]] = []
+    monkeypatch.setattr(sys, "addaudithook", hooks.append)
+    isolation._add_audit_hook([tmp_path / "data", tmp_path / "file"])
+    (check_event,) = hooks
+    for name in ("data", "data/test.parquet", "file", "model/../data/x"):
+        path = str(tmp_path / name)
+        for event, arguments in (("open", (path, "r", 0)), ("open", (os.fsencode(path),)), ("os.rename", ("a", path))):
+            with pytest.raises(PermissionError, match="it may hold test rows"):
+                check_event(event, arguments)
+        check_event("os.listdir", (path,))
+    for name in ("database", "file2", "."):
+        check_event("open", (tmp_path / name, "r", 0))
+    check_event("open", (3, "r", 0))
 
 
 def test_what_is_not_there_needs_no_rules(tmp_path: Path) -> None:
