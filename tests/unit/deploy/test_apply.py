@@ -1,12 +1,14 @@
 """apply: main's file becomes what runs, once, and that is recorded."""
 
+import hashlib
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from merit.deploy import apply_records
+from merit import git
+from merit.deploy import apply_records, environments
 from merit.deploy.apply import apply
 from merit.deploy.mlflow_alias import Alias
 from merit.deploy.plan import plan
@@ -33,6 +35,26 @@ def test_what_main_declares_runs_and_is_recorded_once(staging, lock, target, mlf
     before = staging.git("for-each-ref")
     assert apply("staging", lock, probe).record_tag is None
     assert staging.git("for-each-ref") == before
+
+
+def test_a_record_whose_message_is_not_merits_has_no_values(staging, lock):
+    for place, message in enumerate(("x", "x\n\na: [", "x\n\n- a", "x\n\ncommit: a"), 1):
+        staging.git("tag", "--annotate", "--message", message, f"tiny@v1#staging#{place}")
+    records = apply_records.read_records("tiny", "staging")
+    assert [(each.number, each.told) for each in records] == [(4, {"commit": "a"}), (3, {}), (2, {}), (1, {})]
+
+
+def test_a_record_whose_name_another_apply_took_is_made_again_and_not_for_ever(staging, lock, monkeypatch):
+    declared = environments.read_environment("staging")
+    answers, tried = iter([False, True, False, False, False]), []
+    monkeypatch.setattr(git, "push_tag", lambda name: tried.append(name) or next(answers))
+    assert apply_records.write_record("tiny", declared, "HEAD", ["a"]) == "tiny@v1#staging#1"
+    with pytest.raises(MeritError, match="other applies record at the same time"):
+        apply_records.write_record("tiny", declared, "HEAD", ["a"])
+    assert tried == ["tiny@v1#staging#1"] * 2 + ["tiny@v1#staging#2"] * 3
+    (record,) = apply_records.read_records("tiny", "staging")
+    file = f"sha256:{hashlib.sha256(declared.file.path.read_bytes()).hexdigest()}"
+    assert record.told == {"commit": "HEAD", "image": None, "package": None, "file": file, "done": ["a"]}
 
 
 def test_drift_is_healed_and_that_is_recorded_as_well(staging, lock, target, mlflow):

@@ -1,12 +1,13 @@
 """plan: what would change, and what may not be."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from merit.deploy import apply_records, environments, main_branch
 from merit.deploy.mlflow_alias import Alias
-from merit.deploy.plan import _compare_metrics, _diff_alias, as_json, plan, render_lines
+from merit.deploy.plan import Change, _compare_metrics, _diff_alias, as_json, plan, render_lines
 from merit.errors import ConfigError, MeritError
 from merit.registry.queries import list_history
 from tests.unit.deploy.conftest import IMAGE
@@ -71,6 +72,16 @@ def test_a_metric_that_only_one_version_has_is_shown_without_a_difference(reposi
         "brier": (0.25, None),
         "log_loss": (None, 0.5),
     }
+    made = plan("staging", lock)
+    metrics = {"roc_auc": (0.7, 0.6), "brier": (0.25, None), "log_loss": (None, 0.123456)}
+    change = Change("replicas", 1, {"a": None, "b": 2.5})
+    assert render_lines(replace(made, changes=[change], metrics=metrics))[1:] == [
+        "- replicas: 1",
+        "+ replicas: a none, b 2.5",
+        "  roc_auc: 0.7 -> 0.6 (-0.1000)",
+        "  brier: 0.25 -> none",
+        "  log_loss: none -> 0.1235",
+    ]
     assert _compare_metrics("tiny", "v4", "v4") == _compare_metrics("tiny", "v4 and v5", "v5") == {}
 
 
@@ -173,6 +184,12 @@ def test_a_version_must_soak_as_long_as_is_asked(repository, lock, monkeypatch):
     assert "tiny@v1 has been in staging for 10.0 hours" in refusal(lock)
     repository.declare("production", "version: v1\ndemands: {after: staging, soak_hours: 10}\n")
     assert plan("production", lock).met_requirements == ["after staging for 10 hours: tiny@v1 was there for 10.0 hours"]
+    latest, soaked, first = main_branch.iter_periods("staging")
+    assert [each.version for each in (latest, soaked, first)] == ["v2", "v1", None]
+    assert (latest.until, soaked.until, first.until) == (None, latest.since, soaked.since)
+    repository.git("branch", "--quiet", "-m", "trunk")
+    with pytest.raises(MeritError, match=r"^git: there is no branch main, here or at origin; 'git fetch origin main'"):
+        plan("production", lock)
 
 
 def test_another_models_time_in_staging_counts_for_nothing(repository, lock, tmp_path):
