@@ -234,6 +234,18 @@ def test_a_run_removes_its_lock_once_and_while_it_holds_it(workdir: Path, monkey
     assert not Path("out").exists()
 
 
+def test_a_folder_that_may_not_be_written_is_told_before_anything_is_scored(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("out").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with (
+        pytest.raises(MeritError, match=r"^out: can't be written: Permission denied; free space or fix its perm"),
+        output_lock.lock_output(output.parse_output("out")),
+    ):
+        pytest.fail("it is locked")
+
+
 @pytest.mark.parametrize("place", ["", " ", "\t"])
 def test_a_name_of_nothing_but_spaces_is_no_place(workdir: Path, place: str) -> None:
     with pytest.raises(MeritError, match=rf"^OUT: found '{place}'; allowed: a folder, or a file that ends in"):

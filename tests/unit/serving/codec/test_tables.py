@@ -3,6 +3,7 @@ import io
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -122,12 +123,45 @@ def test_a_table_that_takes_more_processor_time_than_is_allowed_is_told_as_broke
 def test_a_table_that_has_no_time_left_is_to_come_again(
     make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _helper(monkeypatch, "time.sleep(60)")
+    _helper(monkeypatch, "time.sleep(600)")
     for seconds, starts in ((-1.0, 0), (0.3, 1)):
         with pytest.raises(HttpError, match="there was no time left for the table") as caught:
             _columns(make(), seconds)
         assert (caught.value.status, caught.value.headers) == (503, [(b"retry-after", b"1")])
         assert (_starts() if Path("starts").exists() else 0) == starts
+
+
+def test_a_helper_serves_many_tables_until_it_is_gone_and_no_timer_of_one_is_left_for_the_next(
+    make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _helper(
+        monkeypatch,
+        "while size := os.read(0, 8):",
+        "    os.read(0, int.from_bytes(size, 'big'))",
+        "    answer = b'\\x81\\xa8problems\\x91\\xa3one'",
+        "    os.write(1, len(answer).to_bytes(8, 'big') + answer)",
+    )
+    tables, timers = make(), _timers()
+
+    def ask() -> None:
+        with pytest.raises(BadRows, match=r"^one$"):
+            _columns(tables)
+
+    ask()
+    ask()
+    assert (_starts(), _timers()) == (1, timers)
+    process = tables._helper._process
+    assert process is not None
+    process.kill()
+    process.wait()
+    ask()
+    assert _starts() == 2
+    tables.close()
+
+
+def _timers() -> list[threading.Thread]:
+    """Return the timers that may still do something."""
+    return [each for each in threading.enumerate() if isinstance(each, threading.Timer) and not each.finished.is_set()]
 
 
 def _question(form: str, body: bytes, **more: Any) -> dict[str, Any]:
@@ -173,6 +207,16 @@ def test_a_column_with_several_faults_tells_each() -> None:
     pl.DataFrame([{**ROW, "weight": cell} for cell in ("x", "inf", "1")]).write_parquet(file)
     said = "column 'weight': is not finite in row 1", "column 'weight': is not a number in row 0"
     assert decoder._process_request(_question("parquet", file.getvalue())) == {"problems": list(said)}
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_an_array_with_one_value_that_is_no_number_is_refused(value: float) -> None:
+    column = {"name": "image", "shape": [2]}
+    whole = pl.Series([[1.0, 2.0], [3.0, 4.0]], dtype=pl.Array(pl.Float64, 2))
+    assert decoder._encode_array(whole, column) == np.array([[1.0, 2.0], [3.0, 4.0]]).tobytes()
+    broken = pl.Series([[1.0, 2.0], [3.0, value]], dtype=pl.Array(pl.Float64, 2))
+    with pytest.raises(decoder.InvalidTable, match=r"'image': send nested arrays of numbers, of the shape \[2\]$"):
+        decoder._encode_array(broken, column)
 
 
 @pytest.mark.parametrize("form", FORMS)
