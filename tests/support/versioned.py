@@ -1,10 +1,13 @@
 """A repository whose commits name packages as DVC would: made by hand, in milliseconds, without training anything."""
 
+import atexit
 import hashlib
 import json
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
+from functools import cache as cached
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,15 @@ class Repository:
     @classmethod
     def made(cls, folder: Path, lock: str) -> "Repository":
         """Make one on branch main, with params.yaml committed."""
-        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(cls._make_template(lock), folder, dirs_exist_ok=True)
+        return cls(folder)
+
+    @classmethod
+    @cached
+    def _make_template(cls, lock: str) -> Path:
+        """Make the repository that all tests with this lock begin with."""
+        folder = Path(tempfile.mkdtemp())
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         repository = cls(folder)
         repository.git("init", "--quiet", "--initial-branch=main")
         with (folder / ".git/config").open("a") as settings:
@@ -40,7 +51,7 @@ class Repository:
         (folder / "source.parquet").write_text("what the source reads")
         repository.git("add", ".")
         repository.git("commit", "--quiet", "-m", "begin")
-        return repository
+        return folder
 
     def git(self, *args: str) -> str:
         """Run Git here."""

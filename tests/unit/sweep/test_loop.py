@@ -213,10 +213,10 @@ def test_a_trial_that_is_pruned_or_done_is_no_failure(begun: Any) -> None:
     driven._record_result(0)
     assert logged == []
     record.update_trial_json(first, state="pruned")
-    driven._record_result(0)
-    record.update_trial_json(first, run="abc")
-    driven._record_result(0)  # by a process that goes on with the sweep
-    assert logged == [(first, "pruned")]
+    for run in (None, "abc"):  # as a process that goes on with the sweep finds it
+        record.update_trial_json(first, run=run)
+        driven._record_result(0)
+        assert logged == [(first, "pruned")]
     record.update_trial_json(_second(driven), state="done", values={"log_loss": 0.5})
     driven._record_result(1)
     assert driven._stop_reason is None
