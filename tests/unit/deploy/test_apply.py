@@ -57,6 +57,34 @@ def test_a_record_whose_name_another_apply_took_is_made_again_and_not_for_ever(s
     assert record.told == {"commit": "HEAD", "image": None, "package": None, "file": file, "done": ["a"]}
 
 
+def test_nothing_is_recorded_of_an_environment_that_never_served_and_its_end_is_once(repository, lock, target, mlflow):
+    assert apply("staging", lock, probe).record_tag is None
+    repository.declare("staging", "version: v1\n")
+    apply("staging", lock, probe)
+    repository.declare("staging", "version: null\n")
+    target.runs.clear()  # somebody took it down by hand
+    mlflow.clear()
+    assert apply("staging", lock, probe).record_tag == "tiny@v1#staging!#2"
+    assert apply("staging", lock, probe).record_tag is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "state"),
+    [
+        ({}, "healthy"),
+        ({"healthy": False}, "not healthy"),
+        ({"actual": {}}, "nothing runs"),
+        ({"differs": True}, "healthy, differs: see 'merit plan'"),
+        ({"actual": {}, "differs": True, "error": "it can't be read"}, "it can't be read"),
+    ],
+)
+def test_the_state_of_an_environment_is_told_in_words(entry, state):
+    known = {"environment": "staging", "declared": {"version": "v1"}, "actual": {"version": "v1", "replicas": 2},
+             "alias": None, "since": None, "healthy": True, "differs": False, "error": None}  # fmt: skip
+    (row,) = render_rows([known | entry])
+    assert row == ["staging", "v1", "nothing" if entry.get("actual") == {} else "v1, x2", "none", "", state]
+
+
 def test_drift_is_healed_and_that_is_recorded_as_well(staging, lock, target, mlflow):
     apply("staging", lock, probe)
     mlflow["staging"] = "tiny@v3"

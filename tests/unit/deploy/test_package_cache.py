@@ -39,6 +39,18 @@ def test_a_package_is_fetched_once(registered: tuple[Version, list[Path]], lock:
     assert len(fetched) == 1
 
 
+def test_a_package_that_is_not_here_is_looked_for_in_dvcs_cache(
+    registered: tuple[Version, list[Path]], lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, _ = registered
+    asked: list[Version] = []
+    monkeypatch.setattr(package_cache.tags, "find_package_files", asked.append)
+    package_cache.require_package(version)
+    package_cache.fetch_package(version, lock, require_signature=False)
+    package_cache.require_package(version)
+    assert asked == [version]
+
+
 @pytest.mark.parametrize("defect", ["another whole package", "a changed file"])
 def test_a_folder_that_does_not_hold_the_versions_package_is_fetched_again(
     registered: tuple[Version, list[Path]], lock: Lock, make_package: Callable[..., Path], defect: str

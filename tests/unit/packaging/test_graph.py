@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 import yaml
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from merit import artifacts
@@ -145,6 +146,12 @@ def test_a_network_that_can_not_be_made_ready_is_told_in_one_line(
     with pytest.raises(MeritError) as caught:
         graph.join_graphs(Predictor(Ready(ready), "binary", mean=0.0, deviation=1.0), _tiny_rows())
     assert str(caught.value) == told
+
+
+@pytest.mark.parametrize("sizes", [[], [3], [3, 2]])
+def test_an_output_has_the_sizes_of_the_networks_after_its_rows(sizes: list[int]) -> None:
+    output = helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["rows", *sizes])
+    assert graph._read_other_sizes(output) == sizes
 
 
 def test_folding_shortens_the_graph_and_keeps_a_row_s_answer_apart_from_other_rows(workdir: Path) -> None:
