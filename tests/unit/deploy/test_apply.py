@@ -13,6 +13,7 @@ from merit.deploy.apply import apply
 from merit.deploy.mlflow_alias import Alias
 from merit.deploy.plan import plan
 from merit.deploy.status import render_rows, status
+from merit.deploy.targets import registry
 from merit.errors import ConfigError, MeritError, Refused
 from merit.process import workspace_lock
 
@@ -227,6 +228,15 @@ def test_status_shows_both_sides_of_every_environment(staging, lock):
     assert right["declared"] == right["actual"] == {"version": "v1", "replicas": 1}
     assert (right["healthy"], right["differs"], right["applied"]["name"]) == (True, False, "tiny@v1#staging#1")
     assert render_rows([right])[0][:3] == ["staging", "v1, x1", "v1, x1"]
+
+
+def test_what_can_not_be_read_is_not_healthy(staging, lock, monkeypatch):
+    def fail(desired):
+        raise MeritError("no answer")
+
+    monkeypatch.setattr(registry, "create_target", fail)
+    for found in status(lock):
+        assert (found["healthy"], found["actual"], found["error"]) == (False, None, "no answer")
 
 
 def test_status_shows_what_runs_also_where_the_declared_version_has_lost_its_tag(staging, lock):

@@ -172,8 +172,16 @@ def test_without_a_package_the_command_that_makes_it_is_told(workdir: Path, lock
         judge.gate(lock)
 
 
+def test_differences_are_measured_in_deviations_of_the_target(prepare: Prepare, lock: Lock) -> None:
+    prepare(lambda drawn: drawn * 4)
+    target = pl.read_parquet(artifacts.TEST_ROWS)["late"].to_numpy()
+    assert set(target) == {0.0, 4.0}
+    assert judge._collect_evidence(lock, None).deviation == target.std()
+
+
 def test_test_rows_of_one_class_are_inconclusive(prepare: Prepare, lock: Lock) -> None:
     prepare(np.zeros_like)
+    assert judge._collect_evidence(lock, None).deviation == 1.0
     made = judge.gate(lock)
     assert made["verdict"] != "pass"
     assert made["metrics"]["candidate"]["roc_auc"]["value"] is None

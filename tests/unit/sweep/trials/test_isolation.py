@@ -101,3 +101,5 @@ def test_the_rules_name_all_that_lies_beside_and_nothing_closed(tmp_path: Path) 
     assert {str(tmp_path / "a" / "y"), str(tmp_path / "b")} <= found
     assert not {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "x"), str(tmp_path / "link")} & found
     assert os.sep not in found
+    nested = isolation._list_allowed_paths([tmp_path / "a", tmp_path / "a" / "x" / "inner"])
+    assert not [path for path in nested if path.startswith(str(tmp_path / "a"))], "a folder in a closed one is open"
