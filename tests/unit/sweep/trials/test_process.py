@@ -83,6 +83,21 @@ def test_a_trial_keeps_what_libraries_put_aside_in_its_own_folder(
         assert Path(file.name).parent == folder / ".tmp"
 
 
+@pytest.mark.parametrize("device", [None, "1"])
+def test_a_trials_process_has_the_variables_of_the_sweep_and_its_own_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str | None
+) -> None:
+    started: list[dict[str, str]] = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, env, **__: started.append(env) or SimpleNamespace(kill=None))
+    monkeypatch.setattr(supervise, "supervise_process", lambda *_: None)
+    supervise.spawn_trial(tmp_path, None if device is None else {"CUDA_VISIBLE_DEVICES": device})
+    (found,) = started
+    assert (found["CUDA_VISIBLE_DEVICES"], found["OMP_NUM_THREADS"]) == (device or "0,1", "3")
+    assert float(found["MERIT_ASKED"]) <= time.time()
+
+
 def _attended(folder: Path, code: str) -> dict[str, object]:
     record.update_trial_json(folder, number=0, overrides={}, state="running")
     child = subprocess.Popen([sys.executable, "-c", code])
