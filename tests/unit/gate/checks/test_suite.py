@@ -48,6 +48,7 @@ def test_a_good_candidate_passes_every_check_and_each_phase_is_shown(
         "calibration",
         "parity",
         "size",
+        "test rows",
         "rules",
         "outputs",
     ]
@@ -421,7 +422,7 @@ def test_a_check_is_one_file_that_stands_where_its_position_says(
 ) -> None:
     added("late_check", 195)
     results = suite.run_checks(evidence)
-    assert [each.name for each in results][-4:] == ["size", "rows", "rules", "outputs"]
+    assert [each.name for each in results][-5:] == ["size", "rows", "test rows", "rules", "outputs"]
     assert results[-3].found == str(ROWS)
 
 
