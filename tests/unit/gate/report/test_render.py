@@ -182,7 +182,7 @@ def test_data_that_is_the_champions_own_is_told_in_a_line() -> None:
     assert "Nothing: it is the champion's, bit for bit (273,355 rows)." in render.render_markdown(made)
 
 
-def test_the_columns_and_slices_that_changed_most_are_named() -> None:
+def test_the_columns_and_slices_that_changed_most_are_named(curves: None) -> None:
     markdown, html = render.render_markdown(reports.full()), render.render_html(reports.full())
     assert "Columns that changed: <code>temp</code> in 2,019 rows, <code>late</code> in 12 rows." in markdown
     assert "Changed most: <code>carrier B6</code> 12 of 43,170 relabelled." in markdown
