@@ -18,6 +18,7 @@ from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.checks.model.source_rows import SourceRows
 from merit.gate.slice_comparison import Slice, SliceComparison, judge_slices
+from merit.gate.unnamed_slices import ScoredRows, UnnamedSlices, search_slices
 from merit.gate.verdict import SampleSize
 from merit.metrics import (
     Estimate,
@@ -172,6 +173,13 @@ class Evidence:
                 self.blocks,
             )
         )
+
+    @cached_property
+    def unnamed_slices(self) -> UnnamedSlices | None:
+        """The worst slices that `evaluate.slices` doesn't name; None if `gate.unnamed_slices` is null."""
+        champion = self.champion_comparison.predictions
+        scored = ScoredRows(self.rows, self.target, self.candidate, champion, self.deviation, self.blocks)
+        return search_slices(self.lock, [each["name"] for each in self.package.inputs], scored)
 
     def _predict_champion(self, champion: Package) -> NDArray[np.float32]:
         """Return the champion's predictions.
