@@ -84,7 +84,9 @@ class SliceTable:
         return np.stack(
             [
                 (masks.T @ (masks * part[:, None]))[self.pairs]
-                for masks, part in zip(np.split(self.masks, self.ends[:-1]), np.split(values, self.ends[:-1]), strict=True)
+                for masks, part in zip(
+                    np.split(self.masks, self.ends[:-1]), np.split(values, self.ends[:-1]), strict=True
+                )
             ]
         )
 

@@ -83,7 +83,9 @@ def search_slices(lock: Lock, names: Iterable[str], scored: ScoredRows) -> Unnam
     confidence, seed = lock.gate.confidence, lock.seed
     worse, losses = None, (0.0, 0.0)
     if scored.champion is not None:
-        both = [compute_losses(task, scored.target, each, scored.deviation) for each in (scored.candidate, scored.champion)]
+        both = [
+            compute_losses(task, scored.target, each, scored.deviation) for each in (scored.candidate, scored.champion)
+        ]
         worse = find_worst_slice(table, both[0] - both[1], confidence=confidence, seed=seed, is_signed=True)
         losses = losses if worse is None else (float(both[0][worse.mask].mean()), float(both[1][worse.mask].mean()))
     off = find_worst_slice(table, residuals, confidence=confidence, seed=seed, is_signed=False)
@@ -91,9 +93,7 @@ def search_slices(lock: Lock, names: Iterable[str], scored: ScoredRows) -> Unnam
     return UnnamedSlices(table.counts.shape[1], min_rows, True, worse, losses, off, *means)
 
 
-def compute_losses(
-    task: str, target: NDArray[Any], prediction: NDArray[Any], deviation: float
-) -> NDArray[np.float64]:
+def compute_losses(task: str, target: NDArray[Any], prediction: NDArray[Any], deviation: float) -> NDArray[np.float64]:
     """Return each row's loss, [rows]: the log loss, or the squared error in units of the target's variance."""
     values = prediction.astype(np.float64)
     if task == "regression":
