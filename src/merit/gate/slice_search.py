@@ -192,7 +192,7 @@ def _select_pairs(
 def _measure_slices(
     table: SliceTable, errors: NDArray[np.float64], confidence: float, seed: int
 ) -> tuple[Floats, Floats, Floats, float]:
-    """Return each slice's statistic, mean error and its deviation, [slices], and how many deviations intervals reach."""
+    """Return each slice's statistic, mean error and its deviation, [slices], and the reach of intervals in deviations."""
     values = errors[table.sample].astype(np.float32)
     sums, floors = table.sum_by_block(values), _estimate_floors(table, values)
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (FLIPS + 1, len(sums))).astype(np.float32)

@@ -100,7 +100,7 @@ def test_slices_have_the_least_rows_and_days() -> None:
     table = prepare(min_rows=200)
     assert table.counts.sum(axis=0).min() >= 200
     for days, is_searched in ((slice_search.MIN_BLOCKS - 1, False), (slice_search.MIN_BLOCKS, True)):
-        table = prepare({"new": pl.Series(BLOCKS < days)})
+        table = prepare({"new": pl.Series(days > BLOCKS)})
         assert ("new is true" in {table.conditions[each].text for each in table.pairs[0]}) == is_searched
     assert prepare_slices({"carrier": COLUMNS["carrier"].head(400)}, BLOCKS[:400], np.abs(NOISE[:400]), 10) is None
 
