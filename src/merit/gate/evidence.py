@@ -20,6 +20,7 @@ from merit.gate.champion import Champion
 from merit.gate.checks.model.source_rows import SourceRows
 from merit.gate.slice_comparison import Slice, SliceComparison, judge_slices
 from merit.gate.test_use import TestUse, count_candidates
+from merit.gate.unnamed_slices import ScoredRows, UnnamedSlices, search_slices
 from merit.gate.unseen_rows import UnseenRows, find_unseen_rows
 from merit.gate.verdict import SampleSize
 from merit.metrics import (
@@ -229,6 +230,24 @@ class Evidence:
                 self.build_resampling(1, rows=unseen).blocks,
             )
         )
+
+    @cached_property
+    def unnamed_slices(self) -> UnnamedSlices | None:
+        """The worst slices that `evaluate.slices` doesn't name; None if `gate.unnamed_slices` is null.
+
+        They are looked for among the rows that the champion has not seen, if it is compared.
+        """
+        champion = self.champion_comparison.predictions
+        unseen = np.ones(self.rows.height, dtype=np.bool_) if champion is None else self.unseen_rows.mask
+        scored = ScoredRows(
+            self.rows.filter(unseen),
+            self.target[unseen],
+            self.candidate[unseen],
+            None if champion is None else champion[unseen],
+            self.deviation,
+            self.build_resampling(1, rows=unseen).blocks,
+        )
+        return search_slices(self.lock, [each["name"] for each in self.package.inputs], scored)
 
     def _predict_champion(self, champion: Package) -> NDArray[np.float32]:
         """Return the champion's predictions.

@@ -21,6 +21,7 @@ from merit.gate.checks.model.source_rows import SourceRows
 from merit.gate.evidence import Evidence, predict_seeds
 from merit.gate.report import plots, render
 from merit.gate.report.schema import REPORT_FORM
+from merit.gate.slice_search import FoundSlice
 from merit.gate.verdict import Check, combine_verdicts
 from merit.metrics import Resampling, blocks, estimate_intervals, prepare_metrics
 from merit.process import workspace_lock
@@ -126,6 +127,7 @@ def _build_model_sections(evidence: Evidence) -> dict[str, Any]:
         },
         "better": {name: "higher" if evidence.is_higher_better(name) else "lower" for name in evidence.metrics},
         "slices": _add_slice_comparison(evidence, _require_section(metrics_report, "slices")),
+        "unnamed_slices": _build_unnamed_slices(evidence),
         "curves": plots.read_curves(evidence.lock.data.target.task),
     }
 
@@ -139,7 +141,7 @@ def _require_section(metrics_report: dict[str, Any], name: str) -> Any:
 def _build_empty_sections(lock: Lock) -> dict[str, Any]:
     """Return empty model sections, for a report on the data only."""
     candidate = {"digest": None, "commit": git.get_head(), "dirty": git.is_dirty(), "network": lock.model.target}
-    empty = dict.fromkeys(("parts", "test_rows", "metrics", "blocks", "curves"))
+    empty = dict.fromkeys(("parts", "test_rows", "metrics", "blocks", "unnamed_slices", "curves"))
     return {"candidate": candidate, "better": {}, "slices": [], **empty}
 
 
@@ -169,6 +171,28 @@ def _add_slice_comparison(evidence: Evidence, slices: list[dict[str, Any]]) -> l
     }
     no_comparison = {"difference": None, "verdict": None}
     return [{**each, **comparisons.get((each["column"], each["value"]), no_comparison)} for each in slices]
+
+
+def _build_unnamed_slices(evidence: Evidence) -> dict[str, Any] | None:
+    """Return the worst slices that nobody declared; None if they are not searched."""
+    search = evidence.unnamed_slices
+    if search is None:
+        return None
+    candidate, champion = search.losses
+    means = {"observed": search.observed, "predicted": search.predicted}
+    return {
+        "searched": search.searched,
+        "min_rows": search.min_rows,
+        "worse": _build_found_slice(search.worse, {"candidate": candidate, "champion": champion}),
+        "miscalibrated": _build_found_slice(search.miscalibrated, means),
+    }
+
+
+def _build_found_slice(found: FoundSlice | None, means: Mapping[str, float]) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    rows = int(found.mask.sum())
+    return {"rule": found.rule, "rows": rows, "blocks": found.blocks, "difference": found.error.as_json(), **means}
 
 
 def _check_package_is_current(lock: Lock) -> None:

@@ -104,6 +104,16 @@ class SliceRule(Section):
     """How much worse the candidate may be on any slice."""
 
 
+class SliceSearch(Section):
+    """The search for slices that `evaluate.slices` doesn't name: rows that one or two conditions on columns select."""
+
+    share: Annotated[OpenShare, Weaker("larger")] = 0.02
+    """The minimum share of the test rows for a slice to be searched; at least evaluate.slice_min_rows rows."""
+    margin: Annotated[float, Field(ge=0), Weaker("larger")] = 0.02
+    """How much worse the candidate may be than the champion on any such slice: the log loss, or for a regression the
+    mean squared error as a share of the target's variance."""
+
+
 class Perturbation(Section):
     """The size of a perturbation, and how much worse it may make the metric."""
 
@@ -289,6 +299,8 @@ class Gate(Section):
     slices: SliceRule | None = None
     """How much worse the candidate may be than the champion on each slice of evaluate.slices; null disables the
     check."""
+    unnamed_slices: SliceSearch | None = SliceSearch()
+    """The search for slices that evaluate.slices doesn't name; null disables it."""
     robustness: Robustness | None = None
     """Robustness against perturbed inputs; null disables the check."""
     behaviour: BehaviouralTests = BehaviouralTests()

@@ -235,6 +235,7 @@ def _build_view(report: Report) -> dict[str, Any]:
         "positive": report.task == "binary",
         "small": sum(1 for each in report.slices if not each.metrics),
         "drift": _sort_drift(report),
+        "unnamed": wording.describe_unnamed_slices(report),
     }
 
 

@@ -31,6 +31,7 @@ from merit.gate.report.sections import (
     Splits,
     TestRows,
     Text,
+    UnnamedSlices,
     Verdict,
     Waiver,
 )
@@ -71,6 +72,8 @@ class Report(ReportSection):
     metrics: Metrics | None = None
     better: Annotated[dict[Name, Literal["higher", "lower"]], Field(max_length=MAX_METRICS, default_factory=dict)]
     slices: BoundedList[Slice] = Field(default_factory=list)
+    unnamed_slices: UnnamedSlices | None = None
+    """Null if gate.unnamed_slices is null."""
     curves: Curves | None = None
     left_out: Annotated[dict[Name, Count], Field(max_length=100, default_factory=dict)]
     """The number of items cut from lists that were too long, by the path of the list."""

@@ -360,6 +360,47 @@ class Slice(ReportSection):
     verdict: Text | None = None
 
 
+class FoundSlice(ReportSection):
+    """Test rows that a rule of one or two conditions selects, found by a search."""
+
+    rule: Text
+    """The rule in words, such as `temp at most 34 and precip_6h above 0`."""
+    rows: Count
+    blocks: Count
+    """The number of blocks, such as days, that its rows form."""
+    difference: Estimate
+    """The worse value less the one that it is compared with; the intervals of all searched slices hold together."""
+
+
+class WorseSlice(FoundSlice):
+    """Where the candidate's loss most surely exceeds the champion's."""
+
+    candidate: float
+    """The candidate's mean loss: the log loss, or the squared error as a share of the target's variance."""
+    champion: float
+
+
+class MiscalibratedSlice(FoundSlice):
+    """Where the candidate's own predictions are furthest off: observed less predicted."""
+
+    observed: float
+    """The share of positives, the share of right predictions (multiclass) or the mean (regression)."""
+    predicted: float
+    """The mean probability, the mean probability of the most probable class or the mean prediction."""
+
+
+class UnnamedSlices(ReportSection):
+    """The worst slices that `evaluate.slices` doesn't name."""
+
+    searched: Count
+    """The number of slices that were searched."""
+    min_rows: Count
+    """The fewest rows of a slice."""
+    worse: WorseSlice | None = None
+    """Null without a champion, or if the candidate is nowhere worse."""
+    miscalibrated: MiscalibratedSlice | None = None
+
+
 class CalibrationPoint(ReportSection):
     """One bin of a calibration curve: mean prediction and mean observed target."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from merit.gate.report.schema import Report
-from merit.gate.report.sections import Check, Estimate, KeyChange, RuleChange, SplitRows
+from merit.gate.report.sections import Check, Estimate, FoundSlice, KeyChange, RuleChange, SplitRows
 
 VERDICT_MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "not applicable": "⚪"}
 SLICE_METRICS = {
@@ -15,6 +15,13 @@ SLICE_METRICS = {
 BETTER, WORSE, UNCLEAR = "better", "worse", "no clear difference"
 NO_VALUE = "-"
 TREND_MARKS = {BETTER: "🟢", WORSE: "🔴", UNCLEAR: "⚪"}
+
+OUTCOMES = {
+    "binary": ("positive", "predicted"),
+    "multiclass": ("right", "predicted"),
+    "regression": ("mean", "predicted"),
+}
+"""What is observed, and what is predicted, on a slice on which predictions are off, by task."""
 
 CONSEQUENCES = {
     "all": ("may merge", "may not merge"),
@@ -130,6 +137,37 @@ def classify_trend(difference: Estimate | None, better: str | None) -> str | Non
     if difference.low <= 0 <= difference.high:
         return UNCLEAR
     return BETTER if (difference.low > 0) == (better == "higher") else WORSE
+
+
+def describe_unnamed_slices(report: Report) -> list[str]:
+    """Return what the search for undeclared slices found, a sentence each."""
+    search = report.unnamed_slices
+    if search is None:
+        return []
+    sentences = []
+    if (off := search.miscalibrated) is not None:
+        observed, predicted = OUTCOMES[report.task]
+        number_format = ".4g" if report.task == "regression" else ".1%"
+        means = f"{observed} {off.observed:{number_format}}, {predicted} {off.predicted:{number_format}}"
+        certainty = "" if is_certain(off.difference) else ", which may be chance"
+        sentences.append(f"The predictions are furthest off where {_format_rule(report, off)}: {means}{certainty}.")
+    if (worse := search.worse) is not None:
+        certainty = "surely" if is_certain(worse.difference) else "not surely"
+        difference = format_interval(worse.difference, signed=True)
+        where = _format_rule(report, worse)
+        sentences.append(f"Against the champion it does worst, {certainty} worse, where {where}: loss {difference}.")
+    return sentences
+
+
+def is_certain(difference: Estimate) -> bool:
+    """Return whether the interval lies on one side of zero."""
+    return difference.low is not None and difference.high is not None and not difference.low <= 0 <= difference.high
+
+
+def _format_rule(report: Report, found: FoundSlice) -> str:
+    """Return a rule in words with its rows, their share of the test rows, and its blocks."""
+    share = f", {found.rows / report.parts.test.rows:.1%}" if report.parts and report.parts.test.rows else ""
+    return f"{found.rule} ({found.rows:,} rows{share}, in {_format_count(found.blocks, 'block')})"
 
 
 def _format_count(number: int, word: str) -> str:
