@@ -290,7 +290,7 @@ def wide() -> dict[str, Any]:
         "locations": [{"key": f"data.source.{name}{n}", **change} for n in range(500)],
         "dropped": name * 3,
         "code": [
-            {"file": f"{name}{n}", "decides": True, "before": None, "after": None, "lines": [name * 5] * 40, "more": 9}
+            {"file": f"{name}{n}", "decides": True, "before": None, "after": None, "lines": [name[:60]] * 40, "more": 9}
             for n in range(20)
         ],
     }
