@@ -46,6 +46,12 @@ def part(number: int) -> dict[str, Any]:
     }
 
 
+def found_slice(difference: float, **means: float) -> dict[str, Any]:
+    """Return a slice that a search has found."""
+    rule = "temp at most 34 and <carrier> is |B6"
+    return {"rule": rule, "rows": 1986, "blocks": 6, "difference": estimate(difference), **means}
+
+
 def too_small(value: str | None) -> dict[str, Any]:
     """Return a slice of too few rows."""
     nothing = {"metrics": None, "difference": None, "verdict": None}
@@ -219,6 +225,12 @@ def full() -> dict[str, Any]:
             "difference": {name: estimate(*differs) for name, (_, *differs) in METRICS.items()},
         },
         "slices": [*(part(number) for number in range(24)), too_small("OO"), too_small(None)],
+        "unnamed_slices": {
+            "searched": 32_279,
+            "min_rows": 540,
+            "worse": found_slice(0.0312, candidate=0.512, champion=0.4808),
+            "miscalibrated": found_slice(0.324, observed=0.78, predicted=0.456),
+        },
         "curves": {
             "calibration": [{"predicted": 0.05 * n + 0.03, "observed": 0.048 * n + 0.04} for n in range(10)],
             "loss": [{"train": 0.52 - 0.01 * n, "validation": 0.37 - 0.005 * n} for n in range(4)],
@@ -245,6 +257,7 @@ def first() -> dict[str, Any]:
     made |= {"champion": None, "change": None}
     made["checks"].append(check("champion", "not applicable", "no champion yet", "nothing to compare with"))
     made["metrics"] |= {"champion": None, "difference": None}
+    made["unnamed_slices"]["worse"] = None
     made["slices"] = [each | {"difference": None, "verdict": None} for each in made["slices"]]
     rows = {"now": 273_355, "before": None, "added": None, "gone": None, "changed": None}
     nothing = dict.fromkeys(("champion", "columns", "missing", "categories", "drift"))
@@ -262,7 +275,7 @@ def data_only() -> dict[str, Any]:
     """Return the report of `merit gate data`, which judges before anything is trained."""
     made = full()
     made |= {"scope": "data", "checks": [c for c in made["checks"] if c["group"] != "model"]}
-    nothing = dict.fromkeys(("parts", "metrics", "curves"))
+    nothing = dict.fromkeys(("parts", "metrics", "unnamed_slices", "curves"))
     candidate = made["candidate"] | {"digest": None}
     return made | nothing | {"candidate": candidate, "better": {}, "slices": []}
 

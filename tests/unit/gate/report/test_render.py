@@ -488,3 +488,16 @@ def test_code_is_shown_as_a_difference_with_its_spaces_and_nothing_of_it_is_aliv
     shown = page.partition('<pre class="diff">')[2].partition("</pre>")[0]
     assert "+   return &#x27;&lt;/pre&gt;&lt;b&gt;@team` \ufffd&#x27;" in shown
     assert "reference/metrics.py (decides verdicts)" in shown
+
+
+def test_slices_that_nobody_declared_are_told_by_their_rule_in_words() -> None:
+    report = reports.full()
+    markdown = render.render_markdown(report)
+    assert (
+        "The predictions are furthest off where temp at most 34 and &#60;carrier&#62; is &#124;B6 (1,986 rows"
+        in markdown
+    )
+    assert "6 blocks): positive 78.0%, predicted 45.6%." in markdown
+    assert "surely worse, where temp at most 34" in markdown
+    report["unnamed_slices"] = None
+    assert "nobody declared" not in render.render_markdown(report)
