@@ -71,6 +71,7 @@ def test_the_parts_stand_in_the_order_in_which_a_reviewer_asks() -> None:
         "What changes in the data",
         "How good it is",
         "Slices",
+        "Slices that nobody declared",
         "Checks",
     ]
     assert re.findall(r"^### (.*)$", text, re.MULTILINE) == titles
