@@ -7,6 +7,8 @@ import pytest
 from tests.support.champion_project import judged
 from tests.support.harmless_changes import HARMLESS
 
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
 
 @pytest.mark.timeout(2400)  # some twenty gates, one after another
 def test_harmless_changes_pass(home: Path, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import pytest
 from tests.support.champion_project import judged
 from tests.support.planted_failures import PLANTED, Planted
 
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
 
 @pytest.mark.parametrize("case", PLANTED, ids=lambda case: case.name)
 def test_a_planted_failure_is_refused(home: Path, tmp_path: Path, case: Planted) -> None:

@@ -38,7 +38,7 @@ from merit.gate.verdict import Verdict
 from merit.packaging.package import package
 from merit.training.train import train
 
-STAGES = ("compose", "ingest", "validate", "features", "baseline", "seeds", "train", "evaluate", "package")
+STAGES = ("compose", "ingest", "validate", "features", "baseline", "train", "evaluate", "package")
 
 
 @dataclass(frozen=True)

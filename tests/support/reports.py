@@ -267,6 +267,8 @@ def first() -> dict[str, Any]:
         "target": {"before": None, "after": 0.25},
         "duplicates": 0,
         "identical": False,
+        "changed_columns": None,
+        "changed_slices": None,
     }
     return made
 

@@ -25,7 +25,7 @@ from merit.gate.verdict import Verdict
 from merit.metrics import Estimate
 from merit.scoring.package import Package
 from tests.conftest import put
-from tests.unit.gate.conftest import rival, run_family, transform_of
+from tests.unit.gate.conftest import rival, run_family, transform_of, with_other_graph
 
 MakeLock = Callable[..., Lock]
 RANDOM = {"by": "random", "validation": 0.2, "test": 0.3, "seed": 1}
@@ -283,8 +283,8 @@ def test_models_are_compared_on_unseen_rows_alone_and_the_candidate_is_measured_
     assert (check.verdict, check.rows_needed) == (alone.verdict, alone.rows_needed)
 
 
-def test_a_champion_that_knows_too_many_test_rows_is_inconclusive_and_never_fetched(evidence: Evidence) -> None:
-    made = replace(evidence, champion=rival())
+def test_a_champion_that_knows_too_many_test_rows_is_inconclusive(evidence: Evidence) -> None:
+    made = replace(evidence, champion=rival(with_other_graph(evidence.package)))
     made.__dict__["unseen_rows"] = UnseenRows(np.zeros(3, dtype=np.bool_), None, "it knows them", "move data.split")
     (check,) = run_family(champion_checks.FAMILY, made)
     assert (check.verdict, check.found, check.advice) == (

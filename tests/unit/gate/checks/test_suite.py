@@ -38,7 +38,7 @@ def test_a_good_candidate_passes_every_check_and_each_phase_is_shown(
     monkeypatch.setattr(suite, "show_phase", shown.append)
     found = suite.run_checks(evidence)
     assert [" ".join(phase.split()[1:3]) for phase in shown] == [
-        "measuring prediction", "comparing with", "checking robustness", "waiting for",
+        "measuring prediction", "comparing with", "searching slices", "checking robustness", "waiting for",
     ]  # fmt: skip
     assert [check.name for check in found] == [
         "floor: roc_auc",
