@@ -259,7 +259,7 @@ def first() -> dict[str, Any]:
     made["metrics"] |= {"champion": None, "difference": None}
     made["unnamed_slices"]["worse"] = None
     made["slices"] = [each | {"difference": None, "verdict": None} for each in made["slices"]]
-    rows = {"now": 273_355, "before": None, "added": None, "gone": None, "changed": None}
+    rows = {"now": 273_355, "before": None, "added": None, "gone": None, "changed": None, "relabelled": None}
     nothing = dict.fromkeys(("champion", "columns", "missing", "categories", "drift"))
     made["data"] = {
         **nothing,
