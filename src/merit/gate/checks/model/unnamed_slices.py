@@ -31,6 +31,9 @@ def check_unnamed_slices(evidence: Evidence) -> CheckResult:
     allowed = f"{measure} at most {rule.margin:+g}, none surely worse"
     if not search.is_finite:
         return CheckResult("", Verdict.INCONCLUSIVE, "a prediction is not finite", allowed, UNDEFINED_METRIC_ADVICE)
+    if not search.searched:
+        text = f"no slice has {search.min_rows:,} rows in {MIN_BLOCKS} blocks"
+        return CheckResult("", Verdict.NOT_APPLICABLE, text, allowed)
     verdict = _judge_slice(search, rule.margin)
     advice = FAIL_ADVICE if verdict == Verdict.FAIL else UNSURE_ADVICE
     return CheckResult("", verdict, _summarize_search(search, verdict), allowed, advice)
@@ -44,8 +47,6 @@ def _judge_slice(search: UnnamedSlices, margin: float) -> Verdict:
 
 
 def _summarize_search(search: UnnamedSlices, verdict: Verdict) -> str:
-    if not search.searched:
-        return f"no slice has {search.min_rows:,} rows in {MIN_BLOCKS} blocks"
     searched = f"{search.searched:,} slices of one or two conditions searched"
     if search.worse is None or verdict == Verdict.PASS:
         return searched
