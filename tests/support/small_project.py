@@ -34,6 +34,7 @@ gate:
   calibration: 0.5
   resamples: 200
   slices: {{margin: 0.5}}
+  unnamed_slices: {{margin: 0.5}}
   replay: null
 """
 

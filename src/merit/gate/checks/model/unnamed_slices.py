@@ -40,8 +40,8 @@ def check_unnamed_slices(evidence: Evidence) -> CheckResult:
 
 
 def _judge_slice(search: UnnamedSlices, margin: float) -> Verdict:
-    """Return the verdict on the worst slice: one that is not surely worse passes, as a declared slice does."""
-    if search.worse is None or search.worse.error.low <= 0:
+    """Return the verdict on the worst slice: one that is not surely worse, or by less than the margin, passes."""
+    if search.worse is None or search.worse.error.low <= 0 or search.worse.error.value <= margin:
         return Verdict.PASS
     return check_at_most(search.worse.error, margin)
 

@@ -74,6 +74,7 @@ def test_predictions_that_are_off_are_found_without_a_champion(evidence: Evidenc
     [
         ((0.08, 0.051, 0.109), Verdict.FAIL),
         ((0.06, 0.001, 0.119), Verdict.INCONCLUSIVE),
+        ((0.0499, 0.001, 0.0988), Verdict.PASS),
         ((0.06, 0.0, 0.12), Verdict.PASS),  # maybe no worse
         ((0.03, 0.01, 0.05), Verdict.PASS),  # worse, but surely by no more than the margin
     ],
