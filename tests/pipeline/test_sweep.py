@@ -48,7 +48,8 @@ def _runs(project: Project, name: str) -> tuple[Any, list[Any]]:
 
 
 def _texts(project: Project) -> dict[str, bytes]:
-    names = ["params.yaml", "dvc.lock", *(f"training/{file.name}" for file in (project.folder / "training").iterdir())]
+    trained = (file for file in (project.folder / "training").rglob("*") if file.is_file())
+    names = ["params.yaml", "dvc.lock", *(file.relative_to(project.folder).as_posix() for file in trained)]
     return {name: (project.folder / name).read_bytes() for name in names}
 
 
