@@ -294,7 +294,7 @@ class Evidence:
         candidates, others = (
             [self.pair_with_target(each, rows) for each in side] for side in ([self.candidate, *self.seeds], rivals)
         )
-        resampling = self.build_resampling(self.lock.gate.resamples, self._bound_confidence, rows)
+        resampling = self.build_resampling(self.lock.gate.resamples, 2 * self.bound_confidence - 1, rows)
         return compare_models(candidates, others, names, resampling)
 
     def compare_perturbed(self, predictions: NDArray[Any], name: str) -> Estimate:
@@ -305,13 +305,13 @@ class Evidence:
             name: the name of the metric.
         """
         perturbed, unperturbed = (self.pair_with_target(each) for each in (predictions, self.candidate))
-        resampling = self.build_resampling(self.lock.evaluate.slice_resamples, self._bound_confidence)
+        resampling = self.build_resampling(self.lock.evaluate.slice_resamples, 2 * self.bound_confidence - 1)
         return compare_models([perturbed], [unperturbed], [name], resampling)[name]
 
     @property
-    def _bound_confidence(self) -> float:
-        """The confidence of an interval each of whose bounds holds with `gate.confidence`."""
-        return max(2 * self.lock.gate.confidence - 1, 0.5)
+    def bound_confidence(self) -> float:
+        """The confidence with which a bound of a difference holds: `gate.confidence`, but at least 0.75."""
+        return max(self.lock.gate.confidence, 0.75)
 
     def build_resampling(
         self, count: int, confidence: float | None = None, rows: NDArray[np.bool_] | None = None

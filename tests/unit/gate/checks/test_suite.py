@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import nan
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,17 @@ def test_a_baseline_that_can_not_be_told_from_the_candidate_is_inconclusive(
     found = _check(strict, "baseline: calibration_error")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "can't be told from noise: allow a wider margin" in found.advice
+
+
+@pytest.mark.parametrize(("confidence", "bound"), [(0.2, 0.75), (0.5, 0.75), (0.95, 0.95)])
+def test_a_comparison_says_how_surely_twice_the_margin_would_be_refused_at_any_confidence(
+    evidence: Evidence, make_lock: Callable[..., Lock], confidence: float, bound: float
+) -> None:
+    judged = _with_lock(evidence, make_lock, confidence=confidence, baseline={"metric": "log_loss", "margin": 0.02})
+    difference = judged.compare_seeds([judged.baseline], ["log_loss"])["log_loss"]
+    deviation = (difference.high - difference.value) / NormalDist().inv_cdf(bound)
+    expected = f"a model worse by 0.04 would be refused with {NormalDist().cdf(0.02 / deviation):.0%}"
+    assert expected in _check(judged, "baseline: log_loss").found
 
 
 def test_with_one_class_nothing_can_be_compared_and_nothing_passes(evidence: Evidence) -> None:

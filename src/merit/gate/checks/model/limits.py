@@ -109,7 +109,7 @@ def check_no_worse(
 
 def _describe_power(loss: Estimate, margin: float, evidence: Evidence) -> str:
     """Return how surely a model that is worse by twice the margin would be refused."""
-    deviation = (loss.high - loss.value) / NormalDist().inv_cdf(evidence.lock.gate.confidence)
+    deviation = (loss.high - loss.value) / NormalDist().inv_cdf(evidence.bound_confidence)
     if not deviation > 0 or margin == 0:  # written so that NaN gives nothing too
         return ""
     return f"; a model worse by {2 * margin:g} would be refused with {NormalDist().cdf(margin / deviation):.0%}"
