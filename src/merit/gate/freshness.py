@@ -78,7 +78,9 @@ def compute_inputs_digest(lock: Lock, champion: Champion | None, scope: str | No
     code_files = sorted(Path(__file__).parent.rglob("*.*"))
     files = [*(() if scope == "model" else _DATA_FILES), *(() if scope == "data" else _list_model_files())]
     files += [path for path in code_files if path.suffix != ".pyc"]
-    files += sorted((Path(__file__).parents[1] / "reading").glob("*.py"))
+    files += [
+        path for name in ("metrics", "reading") for path in sorted((Path(__file__).parents[1] / name).glob("*.py"))
+    ]
     file_hashes = [artifacts.hash_file(artifacts.require_path(path, "run")) for path in files]
     champion_state = None if champion is None else [champion.commit, champion.package_hash, champion.data_hash]
     settings = [lock.code, lock.evaluate.model_dump(mode="json"), lock.data.model_dump(mode="json"), scope]
@@ -98,4 +100,10 @@ def _list_model_files() -> list[Path]:
     files = [artifacts.PREDICTIONS, artifacts.METRICS, artifacts.TEST_ROWS, artifacts.TRANSFORM, artifacts.HISTORY]
     source_rows = [artifacts.SOURCE_ROWS] if artifacts.SOURCE_ROWS.is_file() else []
     dvc_files = [path for path in (artifacts.DVC_LOCK, Path("dvc.yaml")) if path.is_file()]
-    return [*files, *source_rows, *dvc_files, *sorted(artifacts.PACKAGE.iterdir())]
+    return [
+        *files,
+        *source_rows,
+        *dvc_files,
+        *sorted(artifacts.SEEDS.glob("*.onnx")),
+        *sorted(artifacts.PACKAGE.iterdir()),
+    ]

@@ -23,6 +23,7 @@ MODEL_FILES = [
     artifacts.DVC_LOCK,
     Path("dvc.yaml"),
     artifacts.PACKAGE / artifacts.GRAPH,
+    artifacts.SEEDS / "11.onnx",
 ]
 CHAMPION = Champion("a" * 40, {"model": "m.dir", "data/raw.parquet": "d" * 32})
 
@@ -78,12 +79,12 @@ def test_the_seed_and_the_code_of_the_project_count(files: list[Path], lock: Loc
     assert len({freshness.compute_inputs_digest(each, None) for each in versions}) == 3
 
 
-def test_the_code_of_the_gate_and_of_what_reads_its_data_counts(
+def test_the_code_of_the_gate_of_metrics_and_of_what_reads_its_data_counts(
     files: list[Path], lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(freshness, "__file__", str(Path("merit/gate/freshness.py").absolute()))
     counts = {"gate/checks/model/size.py": True, "gate/report/page.html": True, "reading/cells.py": True,
-              "gate/__pycache__/size.pyc": False, "serving/cells.py": False}  # fmt: skip
+              "metrics/bootstrap.py": True, "gate/__pycache__/size.pyc": False, "serving/cells.py": False}  # fmt: skip
     for name in counts:
         Path("merit", name).parent.mkdir(parents=True, exist_ok=True)
         Path("merit", name).write_text("1")
