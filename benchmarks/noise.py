@@ -29,7 +29,7 @@ from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.gate.verdict import Verdict, check_no_worse_than
-from merit.metrics import Estimate, Resampling, blocks, estimate_mean
+from merit.metrics import Estimate, Resampling, blocks, estimate_mean, prepare_metrics
 from merit.metrics.bootstrap import compute_seed_reach
 from merit.models import build
 from merit.training.seeds import train_seed
@@ -84,8 +84,7 @@ def predict(lock: Lock, seed: int) -> Array:
 
 def compute_loss(target: Array, probability: Array) -> Array:
     """Return the log loss of each row."""
-    clipped = np.clip(probability, 1e-7, 1 - 1e-7)
-    return -(target * np.log(clipped) + (1 - target) * np.log1p(-clipped))
+    return prepare_metrics("binary", target, probability).compute_losses()
 
 
 def to_logit(probability: Array) -> Array:

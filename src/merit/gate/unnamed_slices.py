@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from merit.config.schema import Lock
 from merit.gate.slice_conditions import select_columns
 from merit.gate.slice_search import FoundSlice, find_worst_slice, prepare_slices
-
-SMALLEST_PROBABILITY = 1e-15
+from merit.metrics import prepare_metrics
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,7 @@ def search_slices(lock: Lock, names: Iterable[str], scored: ScoredRows) -> Unnam
     confidence, seed = lock.gate.confidence, lock.seed
     worse, losses = None, (0.0, 0.0)
     if scored.champion is not None:
-        both = [
-            compute_losses(task, scored.target, each, scored.deviation) for each in (scored.candidate, scored.champion)
-        ]
+        both = [_compute_losses(task, scored, each) for each in (scored.candidate, scored.champion)]
         worse = find_worst_slice(table, both[0] - both[1], confidence=confidence, seed=seed, is_signed=True)
         losses = losses if worse is None else (float(both[0][worse.mask].mean()), float(both[1][worse.mask].mean()))
     off = find_worst_slice(table, residuals, confidence=confidence, seed=seed, is_signed=False)
@@ -93,16 +90,10 @@ def search_slices(lock: Lock, names: Iterable[str], scored: ScoredRows) -> Unnam
     return UnnamedSlices(table.counts.shape[1], min_rows, True, worse, losses, off, *means)
 
 
-def compute_losses(task: str, target: NDArray[Any], prediction: NDArray[Any], deviation: float) -> NDArray[np.float64]:
+def _compute_losses(task: str, scored: ScoredRows, prediction: NDArray[Any]) -> NDArray[np.float64]:
     """Return each row's loss, [rows]: the log loss, or the squared error in units of the target's variance."""
-    values = prediction.astype(np.float64)
-    if task == "regression":
-        return ((target - values) / deviation) ** 2
-    if task == "multiclass":
-        probability = values[np.arange(len(values)), target.astype(np.intp)]
-    else:
-        probability = np.where(target > 0, values, 1 - values)
-    return -np.log(np.clip(probability, SMALLEST_PROBABILITY, 1.0))
+    losses = prepare_metrics(task, scored.target, prediction).compute_losses()
+    return losses / scored.deviation**2 if task == "regression" else losses
 
 
 def _compute_outcomes(

@@ -62,6 +62,12 @@ class BinaryMetrics(TaskMetrics):
                 results |= self._compute_averages(weights, names)
         return {name: results[name] for name in names}
 
+    def compute_losses(self) -> Array:
+        """Return each row's log loss in the rows' own order, [rows]."""
+        losses = np.empty(self.rows)
+        losses[self.order] = self._terms[:, 0]
+        return losses
+
     def _compute_averages(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return the metrics that are weighted means of rows."""
         columns = self._terms if "calibration_error" in names else self._terms[:, :2]

@@ -96,6 +96,10 @@ class TaskMetrics(ABC):
     def _compute_metrics(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return the task's metrics for each row of `weights`."""
 
+    @abstractmethod
+    def compute_losses(self) -> Array:
+        """Return each row's loss in the rows' own order, [rows]: the log loss, or the squared error."""
+
     def measure(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return metrics for each row of `weights` [resamples, rows], whose columns are in the order of `self.order`.
 

@@ -60,6 +60,12 @@ class MulticlassMetrics(TaskMetrics):
             results["macro_f1"] = self._compute_macro_f1(weights)
         return {name: results[name] for name in names}
 
+    def compute_losses(self) -> Array:
+        """Return each row's log loss in the rows' own order, [rows]."""
+        losses = np.empty(self.rows)
+        losses[self.order] = self._terms[:, 1]
+        return losses
+
     def _compute_macro_f1(self, weights: Array) -> Array:
         hits, members = weights @ self._hits, weights @ self._members
         with np.errstate(invalid="ignore"):  # a class without rows is 0/0, which nanmean leaves out

@@ -35,3 +35,7 @@ class RegressionMetrics(TaskMetrics):
             r2 = np.where(variance > 1e-12 * np.maximum(second, 1e-300), 1 - square / variance, np.nan)
         results = {"mae": absolute, "rmse": np.sqrt(square), "r2": r2}
         return {name: results[name] for name in names}
+
+    def compute_losses(self) -> Array:
+        """Return each row's squared error, [rows]."""
+        return self._terms[:, 1]

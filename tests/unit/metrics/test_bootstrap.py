@@ -187,3 +187,26 @@ def test_an_undefined_bound_is_null_in_json() -> None:
 def test_a_type_error_inside_a_metric_is_the_metrics_own() -> None:
     with pytest.raises(TypeError, match="unsupported operand"):
         _prepare({"broken": lambda weights: weights[0] + None}).compute_point()
+
+
+@pytest.mark.parametrize(
+    ("task", "target", "prediction", "losses"),
+    [
+        (
+            "binary",
+            [1.0, 0.0, 0.0, 1.0],
+            [0.2, 0.8, 0.1, 0.9],
+            [-np.log(0.2), -np.log(0.2), -np.log(0.9), -np.log(0.9)],
+        ),
+        ("binary", [1.0], [0.0], [-np.log(1e-15)]),
+        ("multiclass", [2, 0], [[0.1, 0.2, 0.7], [0.05, 0.9, 0.05]], [-np.log(0.7), -np.log(0.05)]),
+        ("regression", [5.0, 1.0], [1.0, 1.5], [16.0, 0.25]),
+    ],
+)
+def test_losses_are_in_the_order_of_the_rows_and_their_mean_is_the_metric(
+    task: str, target: Any, prediction: Any, losses: list[float]
+) -> None:
+    metrics = prepare_metrics(task, np.array(target), np.array(prediction))
+    assert metrics.compute_losses() == pytest.approx(losses)
+    point = metrics.compute_point()
+    assert np.mean(losses) == pytest.approx(point["rmse"] ** 2 if task == "regression" else point["log_loss"])
