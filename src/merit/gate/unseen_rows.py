@@ -18,6 +18,7 @@ from merit.config.schema.data import Data, GroupSplit, TimeSplit
 from merit.data.split import PARTS
 from merit.errors import MeritError
 from merit.gate.champion import Champion
+from merit.gate.checks.data import matching
 from merit.gate.checks.data.dataset import Dataset
 
 Mask = NDArray[np.bool_]
@@ -141,22 +142,13 @@ def _find_seen_rows(candidate: Data, dataset: Dataset, is_seen: pl.Series, rows:
     names = keys if keys and set(keys) <= common else sorted(common - {dataset.data.target.name, candidate.target.name})
     if not names:
         raise MeritError("its data has no column of these rows")
-    values = [_build_comparable_value(name, rows.schema[name], dataset.schema[name]) for name in names]
-    row_hash = pl.struct(values).hash()
+    test_rows = Dataset(rows.lazy(), rows.schema, rows.height, candidate, "test rows")
+    values = matching.build_comparable_values(test_rows, dataset)
+    # A column of another kind is compared by its text.
+    texts = {name: selectors.by_name(name).as_expr().cast(pl.String, strict=False) for name in names}
+    row_hash = pl.struct([(texts | values)[name] for name in names]).hash()
     seen_hashes = dataset.collect(row_hash.alias("row")).to_series().filter(is_seen).unique()
     return rows.select(row_hash.alias("row")).to_series().is_in(seen_hashes.implode()).to_numpy()
-
-
-def _build_comparable_value(name: str, one: pl.DataType, other: pl.DataType) -> pl.Expr:
-    """Return an expression that gives a column the same type and precision on both sides."""
-    values = selectors.by_name(name).as_expr()
-    if one.is_integer() and other.is_integer():
-        return values.cast(pl.Int64, strict=False)
-    if one.is_numeric() and other.is_numeric():
-        return values.cast(pl.Float32 if pl.Float32 in (one, other) else pl.Float64) + 0.0  # -0.0 becomes 0.0
-    if isinstance(one, pl.Datetime) and isinstance(other, pl.Datetime):
-        return values.dt.replace_time_zone(None).cast(pl.Datetime("us"))
-    return values if one == other else values.cast(pl.String, strict=False)
 
 
 def _find_period(rows: pl.DataFrame, time: str | None) -> tuple[str, str] | None:

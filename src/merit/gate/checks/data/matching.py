@@ -67,7 +67,7 @@ def identify_target(data: Data) -> tuple[str, str, object]:
 
 def match_rows(candidate: Dataset, champion: Dataset) -> RowMatches:
     """Match the rows of two versions of the data."""
-    values = _build_values(candidate, champion)
+    values = build_comparable_values(candidate, champion)
     target, keys = candidate.data.target.name, candidate.data.contract.unique
     has_label = identify_target(candidate.data) == identify_target(champion.data) and target in values
     label = values[target] if has_label else pl.lit(0.0)
@@ -83,7 +83,7 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[n
 """The first four attributes of `RowMatches`."""
 
 
-def _build_values(candidate: Dataset, champion: Dataset) -> dict[str, pl.Expr]:
+def build_comparable_values(candidate: Dataset, champion: Dataset) -> dict[str, pl.Expr]:
     """Return an expression for each common column that has the same type and precision on both sides."""
     names = list_common_columns(candidate, champion)
     single_columns = _find_single_precision(candidate, names) | _find_single_precision(champion, names)
