@@ -1,23 +1,20 @@
 """Collects the input of the checks: predictions of candidate, champion and baseline on the same raw test rows."""
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from merit import artifacts
 from merit.config.schema import Lock
 from merit.config.tasks import HIGHER_IS_BETTER, METRICS
 from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.checks.model.source_rows import SourceRows
+from merit.gate.predictions import are_equal_bits, hash_graph, predict_champion, predict_seeds
 from merit.gate.slice_comparison import Slice, SliceComparison, judge_slices
 from merit.gate.test_use import TestUse, count_candidates
 from merit.gate.unnamed_slices import ScoredRows, UnnamedSlices, search_slices
@@ -33,7 +30,7 @@ from merit.metrics import (
     estimate_intervals,
     prepare_metrics,
 )
-from merit.scoring.package import OnnxGraph, Package, extract_columns
+from merit.scoring.package import Package, extract_columns
 
 
 @dataclass(frozen=True)
@@ -143,11 +140,11 @@ class Evidence:
             return ChampionComparison()
         try:
             with self.champion.fetch_package() as package:
-                predictions = self._predict_champion(package)
-                has_same_graph = _hash_graph(package) == _hash_graph(self.package)
+                predictions = predict_champion(package, self.package, self.rows)
+                has_same_graph = hash_graph(package) == hash_graph(self.package)
         except MeritError as error:
             return ChampionComparison(problem=str(error))
-        has_same_answers = _are_equal_bits(predictions, self.candidate)
+        has_same_answers = are_equal_bits(predictions, self.candidate)
         if has_same_graph and has_same_answers:
             no_difference = {name: Estimate(0.0, 0.0, 0.0) for name in METRICS[self.lock.data.target.task]}
             return ChampionComparison(
@@ -249,25 +246,6 @@ class Evidence:
         )
         return search_slices(self.lock, [each["name"] for each in self.package.inputs], scored)
 
-    def _predict_champion(self, champion: Package) -> NDArray[np.float32]:
-        """Return the champion's predictions.
-
-        Raises:
-            MeritError: the champion predicts another target, or needs columns that these rows don't have.
-        """
-        candidate_output, champion_output = self.package.output, champion.output
-        if any(candidate_output.get(name) != champion_output.get(name) for name in ("task", "classes")):
-            raise MeritError(
-                f"it predicts something else ({champion_output.get('task')}, "
-                f"{champion_output.get('classes', 'no classes')})"
-            )
-        candidate_description, champion_description = (
-            " ".join(str(output.get("description")).split()) for output in (candidate_output, champion_output)
-        )
-        if candidate_description != champion_description:
-            raise MeritError(f"it predicts something else ({champion_description})")
-        return champion.predict(extract_columns(self.rows, champion.graph.inputs))
-
     def is_higher_better(self, metric: str) -> bool:
         """Return whether a higher value of the metric is better."""
         return (
@@ -325,28 +303,3 @@ class Evidence:
         """
         resampling = Resampling(count, confidence or self.lock.gate.confidence, self.lock.seed, self.blocks)
         return resampling if rows is None else resampling.select_rows(rows)
-
-
-def predict_seeds(graphs: Sequence[Path], rows: pl.DataFrame) -> list[NDArray[np.float32]]:
-    """Return the predictions of the rows by each of the graphs of a stage `seeds`.
-
-    Raises:
-        MeritError: a graph can't be loaded, or the rows lack a column that it takes.
-    """
-
-    def predict(path: Path) -> NDArray[np.float32]:
-        graph = OnnxGraph(path)
-        return np.asarray(graph.run(extract_columns(rows, graph.inputs))[0], dtype=np.float32)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # ONNX Runtime releases the interpreter's lock
-        return list(pool.map(predict, graphs))
-
-
-def _hash_graph(package: Package) -> str:
-    """Return the SHA-256 of a package's graph, against which the file was verified when the package was loaded."""
-    return str(package.manifest["files"][artifacts.GRAPH])
-
-
-def _are_equal_bits(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Return whether two arrays have the same shape, type and bits; NaN equals NaN."""
-    return (one.shape, one.dtype) == (other.shape, other.dtype) and one.tobytes() == other.tobytes()

@@ -18,7 +18,8 @@ from merit.gate.champion import Champion
 from merit.gate.checks import suite
 from merit.gate.checks.data.run import check_data
 from merit.gate.checks.model.source_rows import SourceRows
-from merit.gate.evidence import Evidence, predict_seeds
+from merit.gate.evidence import Evidence
+from merit.gate.predictions import predict_seeds
 from merit.gate.report import plots, render
 from merit.gate.report.schema import REPORT_FORM
 from merit.gate.slice_search import FoundSlice

@@ -264,7 +264,6 @@ def test_models_are_compared_on_unseen_rows_alone_and_the_candidate_is_measured_
     knows = np.where(unseen, made.champion_comparison.predictions, evidence.target)
     half = replace(made)
     half.__dict__["unseen_rows"] = UnseenRows(unseen, ("2024-01-01", "2024-01-02"))
-    half.__dict__["_predict_champion"] = lambda _: knows
     only = replace(
         made,
         rows=evidence.rows.filter(unseen),
@@ -272,6 +271,9 @@ def test_models_are_compared_on_unseen_rows_alone_and_the_candidate_is_measured_
     )
     days = np.arange(evidence.rows.height) // 40
     half.__dict__["blocks"], only.__dict__["blocks"] = days, days[unseen]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("merit.gate.evidence.predict_champion", lambda *_: knows)
+        assert half.champion_comparison.predictions is knows
     for name in ("metrics", "difference", "packaged"):
         assert getattr(half.champion_comparison, name) == getattr(only.champion_comparison, name)
     assert (half.unseen_size.rows, half.unseen_size.units) == (300, 15)

@@ -17,9 +17,10 @@ from markupsafe import Markup
 
 from merit import artifacts
 from merit.gate.report import plots, schema, text_charts, wording
+from merit.gate.report.data_sections import ColumnDrift
 from merit.gate.report.escape import escape_code, escape_markdown, sanitize_code, sanitize_line
 from merit.gate.report.schema import Report
-from merit.gate.report.sections import BLOCKING_VERDICTS, MAX_TEXT_CHARS, ColumnDrift, Estimate, Slice
+from merit.gate.report.sections import BLOCKING_VERDICTS, MAX_TEXT_CHARS, Estimate, Slice
 from merit.gate.report.truncation import truncate_report
 
 MAX_MARKDOWN_CHARS = 64_000

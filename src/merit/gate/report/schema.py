@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from merit.config.schema.gate import NOT_WAIVABLE
 from merit.errors import MeritError
+from merit.gate.report.data_sections import DataChange
 from merit.gate.report.escape import sanitize_line
 from merit.gate.report.sections import (
     MAX_METRICS,
@@ -22,7 +23,6 @@ from merit.gate.report.sections import (
     ConfigChange,
     Count,
     Curves,
-    DataChange,
     Metrics,
     ModelName,
     Name,

@@ -16,7 +16,8 @@ from merit.features.transform import NumberScale, Preprocessing, Vocabulary
 from merit.gate.checks import model as model_checks
 from merit.gate.checks import registry, suite
 from merit.gate.checks.protocol import CheckFamily, DataFamily
-from merit.gate.evidence import ChampionComparison, Evidence, _are_equal_bits
+from merit.gate.evidence import ChampionComparison, Evidence
+from merit.gate.predictions import are_equal_bits
 from merit.gate.verdict import Check, Verdict
 from merit.metrics import Estimate
 from merit.scoring.package import Package
@@ -171,9 +172,9 @@ def test_the_same_answers_by_another_graph_are_another_model_that_is_no_worse(ev
 
 def test_answers_that_are_no_numbers_are_compared_by_their_bits(evidence: Evidence) -> None:
     nothing = np.full_like(evidence.candidate, np.nan)
-    assert _are_equal_bits(nothing, nothing.copy())
-    assert not _are_equal_bits(nothing, nothing.astype(np.float64))
-    assert not _are_equal_bits(nothing[:4], nothing[:4].reshape(2, 2))
+    assert are_equal_bits(nothing, nothing.copy())
+    assert not are_equal_bits(nothing, nothing.astype(np.float64))
+    assert not are_equal_bits(nothing[:4], nothing[:4].reshape(2, 2))
 
 
 def test_a_champion_that_can_not_be_fetched_is_inconclusive(evidence: Evidence) -> None:
