@@ -35,8 +35,9 @@ import sys, time
 from pathlib import Path
 from merit.batch import output, predict
 from merit.batch.job import Job
+from merit.process import cores
 began, worked = time.perf_counter(), time.process_time()
-settings = Job(Path("model").absolute(), output.parse_output(sys.argv[2]), workers=predict.count_cores())
+settings = Job(Path("model").absolute(), output.parse_output(sys.argv[2]), workers=cores.count_cores())
 source = predict.open_source(sys.argv[1], None, None)
 predict.predict(source, settings, report_progress=lambda done, total: None)
 print(time.perf_counter() - began, time.process_time() - worked)

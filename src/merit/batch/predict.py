@@ -1,6 +1,5 @@
 """Runs a batch: check whether an earlier run can be resumed, score the missing chunks, and record completion."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -226,8 +225,3 @@ def open_source(location: str, query: str | None, url_variable: str | None) -> I
     if not query or not url_variable:
         raise MeritError("IN: 'sql' needs --query, and --url-env with the name of the variable that holds the URL")
     return DatabaseQuery(query, url_variable)
-
-
-def count_cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,6 +14,7 @@ from merit.cli.group import main
 from merit.config.extensions import list_names
 from merit.console import logging
 from merit.errors import MeritError
+from merit.process.cores import count_cores
 
 if TYPE_CHECKING:
     from merit.batch.job import ReportProgress
@@ -68,7 +69,7 @@ def predict(
             tuple(filter(None, keep.split(","))) if keep is not None else None,
             on_error,
             chunk_rows or DEFAULT_CHUNK_ROWS,
-            workers or batch.count_cores(),
+            workers or count_cores(),
             commit,
         )
         with _report_interruption(job.output):

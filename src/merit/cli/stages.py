@@ -1,8 +1,10 @@
 """Commands for the stages that DVC runs: ingest, validate, features, train, seeds, baseline, evaluate, package."""
 
 import functools
+import multiprocessing
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,13 +134,21 @@ def seeds() -> None:
 
 
 def _train_seeds(project_lock: "Lock", folder: Path) -> None:
-    from merit.packaging.seeds import export_seed
-    from merit.training.seeds import list_seeds, train_seed
+    """Train and export each seed in a process of its own, at once where there are processors."""
+    from merit.training.seeds import count_processes, list_seeds
 
-    for seed in list_seeds(project_lock):
-        with tempfile.TemporaryDirectory(dir=folder.parent) as training_folder:
-            train_seed(project_lock, seed, Path(training_folder))
-            export_seed(project_lock, Path(training_folder) / artifacts.WEIGHTS.name, folder / f"{seed}.onnx")
+    make_seed = functools.partial(_make_seed, project_lock, folder)
+    with ProcessPoolExecutor(count_processes(project_lock), multiprocessing.get_context("fork")) as pool:
+        list(pool.map(make_seed, list_seeds(project_lock)))  # raises what a process raised
+
+
+def _make_seed(project_lock: "Lock", folder: Path, seed: int) -> None:
+    from merit.packaging.seeds import export_seed
+    from merit.training.seeds import train_seed
+
+    with tempfile.TemporaryDirectory(dir=folder.parent) as training_folder:
+        train_seed(project_lock, seed, Path(training_folder))
+        export_seed(project_lock, Path(training_folder) / artifacts.WEIGHTS.name, folder / f"{seed}.onnx")
 
 
 @main.command()

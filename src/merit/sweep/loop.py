@@ -11,10 +11,11 @@ from merit import artifacts
 from merit.config.schema import Trainer
 from merit.console import logging
 from merit.errors import MeritError, Refused
+from merit.process.cores import count_cores
 from merit.sweep import ownership, plan, record
 from merit.sweep.record import Sweep, Trial
 from merit.sweep.report import labels, page, terminal
-from merit.sweep.trials import local_machine, prepare, process, supervise
+from merit.sweep.trials import prepare, process, supervise
 from merit.sweep.trials.trial_executor import TrialExecutor
 from merit.tracking.sweep_logger import SweepLogger
 
@@ -98,7 +99,7 @@ class SweepLoop:
         width, planned = self._executor.width, self._plan.planned_trials
         return (
             f"sweep {self._plan.name}: {planned} trials by {self._plan.settings.sampler}, {width} at once with "
-            f"{threads} thread{'s' * (threads > 1)} each; this machine has {local_machine.count_cores()} cores"
+            f"{threads} thread{'s' * (threads > 1)} each; this machine has {count_cores()} cores"
         )
 
     def _load_existing_trials(self) -> None:

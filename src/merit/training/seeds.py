@@ -6,6 +6,7 @@ import numpy as np
 
 from merit.config.schema import Lock
 from merit.models import build
+from merit.process.cores import count_cores
 from merit.training import train
 from merit.training.history import History
 
@@ -17,6 +18,13 @@ def list_seeds(lock: Lock) -> list[int]:
     """
     sequences = np.random.SeedSequence(lock.seed).spawn(lock.evaluate.seeds - 1)
     return [int(each.generate_state(1)[0]) for each in sequences]
+
+
+def count_processes(lock: Lock) -> int:
+    """Return how many seeds to train at once: as many as processors allow, on a GPU one after another."""
+    if lock.trainer.accelerator == "gpu":
+        return 1
+    return max(1, min(lock.evaluate.seeds - 1, count_cores() // (lock.trainer.threads * lock.trainer.devices)))
 
 
 def train_seed(lock: Lock, seed: int, folder: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import threading
 from pathlib import Path
 
+from merit.process.cores import count_cores
 from merit.sweep import record
 from merit.sweep.trials import supervise
 from merit.sweep.trials.forkserver import Forkserver
@@ -25,11 +26,6 @@ def stop_forkserver() -> None:
     if _forkserver is not None:
         _forkserver.close()
     _forkserver = None
-
-
-def count_cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def list_gpus() -> list[str]:

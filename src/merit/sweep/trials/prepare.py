@@ -12,9 +12,9 @@ from merit import artifacts
 from merit.config.components import targets, trusted_packages
 from merit.config.schema import Lock
 from merit.errors import MeritError
+from merit.process.cores import count_cores
 from merit.sweep import plan, record
 from merit.sweep.trials import process
-from merit.sweep.trials.local_machine import count_cores
 
 PARTS = ("train", "validation")
 DENIED_PATHS = ("data", "reports", "training", "model", ".git", ".dvc", "mlruns")
