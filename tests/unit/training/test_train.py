@@ -25,6 +25,7 @@ from merit.training import checkpoint, mapped_rows
 from merit.training import train as run
 from merit.training.history import History
 from merit.training.lightning_module import Learner
+from merit.training.seeds import train_seed
 from merit.training.train import train
 
 
@@ -209,6 +210,25 @@ def test_a_training_killed_at_any_batch_ends_with_the_same_weights_as_if_it_had_
     told = list(range(epochs)) if devices == 1 else []  # of several processes, in one of their own
     assert [row["epoch"] for row in seen] == told  # whoever keeps the run is told of all
     assert not artifacts.CHECKPOINT.exists()
+
+
+def test_a_recipe_trained_with_the_packaged_seed_gives_the_packaged_weights_and_with_another_one_others(
+    arrays: None, make_lock: Callable[..., Lock], tmp_path: Path
+) -> None:
+    def edit(values: dict[str, Any]) -> None:
+        values["trainer"].update({"max_epochs": 3, "patience": 3, "batch_size": 2})
+        values["model"] = {"_target_": "merit.models.networks.MLP", "hidden": [8], "dropout": 0.3}
+
+    lock = make_lock(edit)
+    train(lock)
+    for seed in (lock.seed, lock.seed + 1):
+        train_seed(lock, seed, tmp_path / str(seed))
+    packaged, same, other = (
+        load_file(folder / artifacts.WEIGHTS.name)
+        for folder in (artifacts.WEIGHTS.parent, tmp_path / str(lock.seed), tmp_path / str(lock.seed + 1))
+    )
+    assert all(torch.equal(packaged[name], value) for name, value in same.items())
+    assert not all(torch.equal(packaged[name], value) for name, value in other.items())
 
 
 def _killed(lock: Lock, after: int) -> bool:

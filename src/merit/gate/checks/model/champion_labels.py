@@ -1,4 +1,4 @@
-"""Former labels check: the candidate's gain is not one that only changed labels give.
+"""Champion labels check: the candidate's gain is not one that only changed labels give.
 
 Changed test labels judge both models, so a model that learned from equally changed training labels looks better than
 it is. Both are scored on the champion's labels too, where rows match.
@@ -33,13 +33,13 @@ class LabelPair:
 
     Attributes:
         rows: the numbers of these test rows.
-        present: their labels now.
-        former: their labels in the champion's data.
+        candidate: their labels in the candidate's data.
+        champion: their labels in the champion's data.
     """
 
     rows: NDArray[np.int64]
-    present: NDArray[Any]
-    former: NDArray[Any]
+    candidate: NDArray[Any]
+    champion: NDArray[Any]
 
 
 def build_checks(evidence: Evidence) -> dict[str, Check]:
@@ -47,10 +47,10 @@ def build_checks(evidence: Evidence) -> dict[str, Check]:
     champion = evidence.champion
     if champion is None or champion.data_hash is None or evidence.champion_comparison.predictions is None:
         return {}
-    return {} if champion.has_same_data() or not evidence.lock.gate.champion else {NAME: check_former_labels}
+    return {} if champion.has_same_data() or not evidence.lock.gate.champion else {NAME: check_champion_labels}
 
 
-def check_former_labels(evidence: Evidence) -> CheckResult:
+def check_champion_labels(evidence: Evidence) -> CheckResult:
     """Check that the candidate is no worse on the champion's labels, and no better on the changed ones alone."""
     allowed = "no worse by the champion's labels, and no better by changed labels alone"
     try:
@@ -58,13 +58,13 @@ def check_former_labels(evidence: Evidence) -> CheckResult:
     except MeritError as error:
         advice = "'dvc push' it where it was made, or compare with the champion of another commit by --against REF"
         return CheckResult("", Verdict.INCONCLUSIVE, str(error), allowed, advice)
-    changed = int((labels.present != labels.former).sum())
+    changed = int((labels.candidate != labels.champion).sum())
     text = f"{changed:,} of {len(labels.rows):,} test rows that the champion's data has changed their label"
     if not changed:
         return CheckResult("", Verdict.PASS, text, allowed)
     gains = {
-        "here": _measure_gains(evidence, labels.rows, labels.present),
-        "by the champion's labels": _measure_gains(evidence, labels.rows, labels.former),
+        "here": _measure_gains(evidence, labels.rows, labels.candidate),
+        "by the champion's labels": _measure_gains(evidence, labels.rows, labels.champion),
     }
     verdict = _judge_gains(evidence, *gains.values())
     lines = [f"{name} {', '.join(f'{m} {gain:+.4f}' for m, gain in each.items())}" for name, each in gains.items()]
@@ -85,10 +85,12 @@ def _match_labels(evidence: Evidence) -> LabelPair:
             raise MeritError("the champion's target is another")
         rows = evidence.rows
         matches = match_rows(Dataset(rows.lazy(), rows.schema, rows.height, evidence.lock.data, "test rows"), champion)
-        former = champion.collect(target).to_series().to_numpy()[matches.champion_rows].copy()
-    present = evidence.target[matches.candidate_rows]
-    # Equal labels may have lost precision: take the present ones, so that nothing but a change counts.
-    return LabelPair(matches.candidate_rows, present, np.where(matches.relabelled, former, present))
+        champion_labels = champion.collect(target).to_series().to_numpy()[matches.champion_rows].copy()
+    candidate_labels = evidence.target[matches.candidate_rows]
+    # Equal labels may have lost precision: take the candidate's, so that nothing but a change counts.
+    return LabelPair(
+        matches.candidate_rows, candidate_labels, np.where(matches.relabelled, champion_labels, candidate_labels)
+    )
 
 
 def _measure_gains(evidence: Evidence, rows: NDArray[np.int64], target: NDArray[Any]) -> dict[str, float]:
@@ -106,12 +108,12 @@ def _measure_gains(evidence: Evidence, rows: NDArray[np.int64], target: NDArray[
     }
 
 
-def _judge_gains(evidence: Evidence, present: Mapping[str, float], former: Mapping[str, float]) -> Verdict:
+def _judge_gains(evidence: Evidence, by_candidate: Mapping[str, float], by_champion: Mapping[str, float]) -> Verdict:
     """Return the worst verdict of the rules; a gain that is not a number is undecided."""
     rules = evidence.lock.gate.champion
-    if any(former[rule.metric] < -rule.margin for rule in rules):
+    if any(by_champion[rule.metric] < -rule.margin for rule in rules):
         return Verdict.FAIL
-    same = all(present[rule.metric] - max(former[rule.metric], 0) <= rule.margin for rule in rules)
+    same = all(by_candidate[rule.metric] - max(by_champion[rule.metric], 0) <= rule.margin for rule in rules)
     return Verdict.PASS if same else Verdict.INCONCLUSIVE
 
 

@@ -14,7 +14,7 @@ from merit.config.schema.data import Data
 from merit.errors import MeritError
 from merit.features.transform import Preprocessing
 from merit.gate.champion import Champion
-from merit.gate.checks.model import former_labels
+from merit.gate.checks.model import champion_labels
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Verdict
 from merit.scoring.package import Package
@@ -67,7 +67,7 @@ def judge(
             )
             object.__setattr__(champion, "file", tmp_path / "before.parquet")
         found = replace(evidence, lock=lock, rows=rows, target=now, champion=champion)
-        return run_family(former_labels.FAMILY, found)
+        return run_family(champion_labels.FAMILY, found)
 
     return run
 
@@ -108,9 +108,9 @@ def test_data_that_nobody_has_is_no_pass(judge: Judge, evidence: Evidence) -> No
 
 
 def test_without_a_champion_or_its_data_there_is_no_check(evidence: Evidence) -> None:
-    assert run_family(former_labels.FAMILY, evidence) == []
+    assert run_family(champion_labels.FAMILY, evidence) == []
     champion = Champion("a" * 40, {"model": "m.dir"})
-    assert run_family(former_labels.FAMILY, replace(evidence, champion=champion)) == []
+    assert run_family(champion_labels.FAMILY, replace(evidence, champion=champion)) == []
 
 
 @pytest.mark.parametrize(
@@ -129,5 +129,5 @@ def test_the_margin_decides_what_is_worse_and_what_is_a_gain_by_labels_alone(
     evidence: Evidence, make_lock: Callable[..., Lock], present: float, former: float, verdict: Verdict
 ) -> None:
     lock = make_lock(lambda values: values["gate"].update(champion=[{"metric": "roc_auc", "margin": 0.02}]))
-    judged = former_labels._judge_gains(replace(evidence, lock=lock), {"roc_auc": present}, {"roc_auc": former})
+    judged = champion_labels._judge_gains(replace(evidence, lock=lock), {"roc_auc": present}, {"roc_auc": former})
     assert judged is verdict
